@@ -1,0 +1,33 @@
+/* bodkin.c -- the unity file of the library: every source file, in the order of the data and of permitted dependency.
+ * A file uses only what stands above it; `make split` compiles each prefix of this list to prove it.
+ * SPDX-License-Identifier: MIT */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE // madvise, MAP_ANONYMOUS, sched_getaffinity: declared only if asked for before the first header
+#endif
+#if defined(__AVX__) || defined(__FMA__)
+#error "compile bodkin.c without -m flags: kernels carry their own targets, and the scalar path must stay scalar"
+#endif
+/* The same bits from every compiler: a*b+c is one rounding only where the code says so. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+#include "base.c"
+#include "os.c"
+#include "hash.c"
+#include "json.c"
+#include "gguf.c"
+#include "token.c"
+#include "chat.c"
+#include "kern.c"
+#include "tape.c"
+#include "kv.c"
+#include "model.c"
+#include "cpu.c"
+#include "sample.c"
+#include "engine.c"
+#include "store.c"
+#include "bench.c"
+#include "eval.c"
