@@ -1,0 +1,254 @@
+/* kern.c -- the registry of weight formats, packing, and one table of kernels per instruction set.
+ *
+ * In: blocks as they lie in the file. Out: packed groups of 16 rows and the functions that multiply by them. A target
+ * region per instruction set includes its vocabulary and then kern.inc; no file is compiled with -m flags.
+ * SPDX-License-Identifier: MIT */
+#include "kern.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h> // before the first region
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__clang__)
+#define KERN_BEGIN(t) _Pragma(BASE_STRING(clang attribute push(__attribute__((target(t))), apply_to = function)))
+#define KERN_END _Pragma("clang attribute pop")
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define KERN_BEGIN(t) _Pragma("GCC push_options") _Pragma(BASE_STRING(GCC target(t)))
+#define KERN_END _Pragma("GCC pop_options")
+#define UNROLL _Pragma("GCC unroll 48")
+#endif
+
+#define INFINITY_F f32_from_bits(0x7F800000u)
+
+/* ---- formats and forms ---- */
+
+#include "../gen/quants.h"
+
+static const struct quant *quant_find(uint32_t type) {
+  for (int i = 0; i < ARRAY_LEN(quant_table); i++)
+    if (quant_table[i]->type == type) return quant_table[i];
+  return NULL;
+}
+
+static const struct quant *quant_named(struct str name) {
+  for (int i = 0; i < ARRAY_LEN(quant_table); i++) {
+    struct str own = str_from(quant_table[i]->name);
+    size_t same = 0;
+    while (same < own.len && same < name.len && (own.ptr[same] | 32) == (name.ptr[same] | 32)) same++;
+    if (same == own.len && same == name.len) return quant_table[i];
+  }
+  return NULL;
+}
+
+/* name, bits, sub, scales, min, offset, bytes, block. Bytes: code planes (64 per bit and block of 32), then or before
+ * them the halves (32 each: 16 rows) and byte scales and mins (16 each). */
+#define SHAPE_Q4 {"q4", 4, 1, 0, false, 8, 256 + 32, 32}
+#define SHAPE_Q4M {"q4m", 4, 1, 0, true, 0, 256 + 64, 32}
+#define SHAPE_Q5 {"q5", 5, 1, 0, false, 16, 320 + 32, 32}
+#define SHAPE_Q5M {"q5m", 5, 1, 0, true, 0, 320 + 64, 32}
+#define SHAPE_Q8 {"q8", 8, 1, 0, false, 128, 512 + 32, 32}
+#define SHAPE_K4M {"k4m", 4, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 256, 256}
+#define SHAPE_K5M {"k5m", 5, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 320, 256}
+#define SHAPE_K6 {"k6", 6, 8, 16, false, 32, 32 + 16 * 16 + 8 * 384, 256}
+
+static const struct form_shape form_shapes[FORM_COUNT] = {
+  {"f32", 0, 1, 0, false, 0, 64, 1}, {"f16", 0, 1, 0, false, 0, 32, 1}, {"bf16", 0, 1, 0, false, 0, 32, 1},
+  SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6};
+
+static size_t form_bytes(enum form form, int n_rows, int n_cols) {
+  const struct form_shape *f = &form_shapes[form];
+  return (size_t)((n_rows + GROUP - 1) / GROUP) * (size_t)(n_cols / f->block) * f->bytes;
+}
+
+/* ---- packing ---- */
+
+static void form_pack_floats(const struct form_shape *f, const char *file, int rows, int n_cols, int first, uint8_t *to) {
+  size_t each = f->bytes / GROUP;
+  for (int r = 0; r < GROUP; r++)
+    for (int k = 0; k < n_cols; k++) {
+      uint8_t *at = to + f->bytes * (size_t)k + each * (size_t)r;
+      if (r < rows) memcpy(at, file + each * ((size_t)(first + r) * (size_t)n_cols + (size_t)k), each);
+      else memset(at, 0, each);
+    }
+}
+
+/* The four codes of step s as a dword; a nibble, and its bits above the fourth. */
+static uint32_t form_dword(const uint8_t *q, int s) {
+  uint32_t v;
+  memcpy(&v, q + 4 * s, sizeof v);
+  return v;
+}
+
+/* 32 codes of row r into the planes of one block; layout in kern.inc: kern_codes. */
+static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) {
+  if (bits == 8) {
+    for (int s = 0; s < 8; s++) memcpy(planes + 64 * s + 4 * r, q + 4 * s, 4);
+    return;
+  }
+  uint32_t fifth = 0, two[2] = {0, 0};
+  for (int v = 0; v < 4; v++) {
+    uint32_t low = form_dword(q, 2 * v), high = form_dword(q, 2 * v + 1);
+    uint32_t nibbles = (low & 0x0F0F0F0Fu) | (high & 0x0F0F0F0Fu) << 4;
+    memcpy(planes + 64 * v + 4 * r, &nibbles, 4);
+    fifth |= (low >> 4 & 0x01010101u) << (2 * v) | (high >> 4 & 0x01010101u) << (2 * v + 1);
+    two[v / 2] |= (low >> 4 & 0x03030303u) << (4 * (v % 2)) | (high >> 4 & 0x03030303u) << (4 * (v % 2) + 2);
+  }
+  if (bits == 5) memcpy(planes + 256 + 4 * r, &fifth, 4);
+  if (bits == 6) for (int u = 0; u < 2; u++) memcpy(planes + 256 + 64 * u + 4 * r, &two[u], 4);
+}
+
+static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed) {
+  const struct form_shape *f = &form_shapes[q->form];
+  int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / f->block;
+  uint8_t *to = packed;
+  if (f->bits == 0) {
+    form_pack_floats(f, file, rows, n_cols, first, to);
+    return;
+  }
+  struct codes c;
+  for (int b = 0; b < n_blocks; b++, to += f->bytes)
+    for (int r = 0; r < GROUP; r++) {
+      size_t at = ((size_t)(first + r) * (size_t)n_blocks + (size_t)b) * q->block_bytes;
+      if (r < rows) q->unpack((const char *)file + at, &c);
+      else memset(&c, 0, sizeof c); // scale and min zero: the row gives zeros
+      size_t planes = (size_t)f->bits * 64;
+      uint8_t *halves = f->sub == 1 ? to + planes : to, *bytes = to + (f->min ? 64 : 32);
+      memcpy(halves + 2 * r, &c.d, 2);
+      if (f->min) memcpy(halves + 32 + 2 * r, &c.m, 2);
+      for (int j = 0; j < f->scales; j++) bytes[GROUP * j + r] = c.scale[j];
+      for (int j = 0; j < f->sub && f->min && f->sub > 1; j++) bytes[GROUP * (f->scales + j) + r] = c.min[j];
+      uint8_t *codes = f->sub == 1 ? to : bytes + GROUP * (size_t)(f->scales + (f->min ? f->sub : 0));
+      for (int j = 0; j < f->sub; j++) form_pack_codes(c.q + BLOCK * j, f->bits, r, codes + planes * (size_t)j);
+    }
+}
+
+static unsigned form_code(const uint8_t *planes, int bits, int r, int k) { // k in 0..31
+  int s = k / 4, j = k % 4;
+  if (bits == 8) return planes[64 * s + 4 * r + j];
+  unsigned q = planes[64 * (s / 2) + 4 * r + j] >> (s % 2 * 4) & 15u;
+  if (bits == 5) q |= (planes[256 + 4 * r + j] >> s & 1u) << 4;
+  if (bits == 6) q |= (planes[256 + 64 * (s / 4) + 4 * r + j] >> (s % 4 * 2) & 3u) << 4;
+  return q;
+}
+
+static void form_row(enum form form, const void *packed, int n_cols, int row, float *y) {
+  const struct form_shape *f = &form_shapes[form];
+  const uint8_t *w = (const uint8_t *)packed + form_bytes(form, GROUP, n_cols) * (size_t)(row / GROUP);
+  int r = row % GROUP;
+  if (f->bits == 0) {
+    for (int k = 0; k < n_cols; k++) {
+      const uint8_t *at = w + f->bytes * (size_t)k + f->bytes / GROUP * (size_t)r;
+      if (form == FORM_F32) f32_decode(at, y + k);
+      else if (form == FORM_F16) f16_decode(at, y + k);
+      else bf16_decode(at, y + k);
+    }
+    return;
+  }
+  size_t planes = (size_t)f->bits * 64;
+  for (int k = 0; k < n_cols; k++, y++) {
+    const uint8_t *block = w + f->bytes * (size_t)(k / f->block);
+    const uint8_t *halves = (f->sub == 1 ? block + planes : block) + 2 * r, *bytes = block + (f->min ? 64 : 32) + r;
+    const uint8_t *codes = f->sub == 1 ? block : bytes - r + GROUP * (size_t)(f->scales + (f->min ? f->sub : 0));
+    int in = k % f->block, j = in / BLOCK;
+    float q = (float)form_code(codes + planes * (size_t)j, f->bits, r, in % BLOCK), d, m;
+    uint16_t half;
+    memcpy(&half, halves, 2);
+    d = f16_to_f32(half);
+    memcpy(&half, halves + 32, 2);
+    m = f->min ? f16_to_f32(half) : 0;
+    if (f->scales == 8) d *= (float)bytes[GROUP * j], m *= (float)bytes[GROUP * (8 + j)];
+    if (f->scales == 16) d *= (float)(int8_t)bytes[GROUP * (in / 16)];
+    *y = !f->min ? d * (q - (float)f->offset) : f->sub == 1 ? d * q + m : d * q - m;
+  }
+}
+
+/* The widest padding any set does is below its widest tile, 12. */
+static size_t panel_bytes(int n_rows, int n_cols, bool floats) {
+  size_t columns = (size_t)n_rows + 12;
+  return columns * (floats ? (size_t)n_cols : (size_t)(n_cols / BLOCK) * PANEL_DWORDS) * 4;
+}
+
+static size_t attention_scratch(int head_dim) {
+  return size_align((size_t)head_dim * 12, 16) + 12 * KV_LANES + 12 * size_align((size_t)head_dim, 16) + 16;
+}
+
+/* ---- instruction sets ---- */
+
+#if defined(__x86_64__)
+ALWAYS_INLINE float os_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); } // correctly rounded, as IEEE wants
+#elif defined(__aarch64__)
+ALWAYS_INLINE float os_sqrt(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
+#else
+ALWAYS_INLINE float os_sqrt(float x) { return __builtin_sqrtf(x); }
+#endif
+
+#include "simd/scalar.h"
+#include "kern.inc"
+#include "simd/end.h"
+
+#if defined(__x86_64__)
+KERN_BEGIN("avx2,fma,f16c")
+#include "simd/avx2.h"
+#include "kern.inc"
+#include "simd/end.h"
+KERN_END
+KERN_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#include "simd/avx512.h"
+#include "kern.inc"
+#include "simd/end.h"
+KERN_END
+#endif
+
+#if defined(__aarch64__)
+#include "simd/neon.h"
+#include "kern.inc"
+#include "simd/end.h"
+#define NEON_DOT
+#if defined(__clang__)
+KERN_BEGIN("dotprod")
+#else
+KERN_BEGIN("arch=armv8.2-a+dotprod")
+#endif
+#include "simd/neon.h"
+#include "kern.inc"
+#include "simd/end.h"
+KERN_END
+#undef NEON_DOT
+#endif
+
+static const char *const kern_names[ISA_COUNT] = {"scalar", "avx2", "avx512", "neon", "neon_dot"};
+
+static const struct kern *kern_get(enum os_isa isa) {
+  if (!os_has_isa(isa)) return NULL;
+  switch (isa) {
+  case ISA_SCALAR: return &kern_scalar;
+#if defined(__x86_64__)
+  case ISA_AVX2: return &kern_avx2;
+  case ISA_AVX512: return &kern_avx512;
+#elif defined(__aarch64__)
+  case ISA_NEON: return &kern_neon;
+  case ISA_NEON_DOT: return &kern_neon_dot;
+#endif
+  default: return NULL;
+  }
+}
+
+static enum os_isa kern_best(void) {
+  int best = ISA_SCALAR;
+  for (int i = 0; i < ISA_COUNT; i++)
+    if (kern_get((enum os_isa)i)) best = i; // each level beats those before it
+  return (enum os_isa)best;
+}
+
+static bool kern_named(struct str name, enum os_isa *out) {
+  for (int i = 0; i < ISA_COUNT; i++)
+    if (str_is(name, kern_names[i])) {
+      *out = (enum os_isa)i;
+      return true;
+    }
+  return false;
+}

@@ -1,0 +1,124 @@
+/* kern.h -- weight formats, the packed forms they take at load, and one table of kernels per instruction set.
+ *
+ * Formats are many, packed forms few. A matrix is packed in groups of 16 rows: dword lane r of a 64-byte vector is row r
+ * and its 4 bytes are 4 consecutive k, so a dot product never sums across lanes and k ascends for every row: a batch of
+ * one and a batch of twelve give the same bits, and so do all instruction sets, which do the same integer sums and the
+ * same fused multiply-adds in the same order.
+ * SPDX-License-Identifier: MIT */
+#ifndef KERN_H
+#define KERN_H
+
+#include "os.h"
+
+/* ---- packed forms ---- */
+enum form {
+  FORM_F32, FORM_F16, FORM_BF16, // floats, [k][16 rows]
+  FORM_Q4, FORM_Q4M,             // 4-bit codes, half scale per 32 (code - 8), with min: half min per 32
+  FORM_Q5, FORM_Q5M,             // 4+1 bits, likewise (code - 16)
+  FORM_Q8,                       // 8 bits (code - 128)
+  FORM_K4M, FORM_K5M,            // 256 weights: half scale and min, 8 byte scales and 8 byte mins for 32 each
+  FORM_K6,                       // 256 weights: half scale, 16 signed byte scales for 16 each (code - 32)
+  FORM_COUNT
+};
+enum { GROUP = 16, BLOCK = 32 }; // rows of a group; weights of a row that share one activation scale
+
+struct form_shape {
+  const char *name;
+  int bits;     // per code; 0: floats
+  int sub;      // blocks of 32 in one packed block: 1 or 8
+  int scales;   // byte scales per row and packed block: 0 (the half is the scale), 8 or 16
+  bool min;     // value = scale * code + min, else scale * (code - offset)
+  int offset;
+  size_t bytes; // of one packed block: GROUP rows of `block` weights
+  int block;    // weights of a row in one packed block
+};
+static const struct form_shape form_shapes[FORM_COUNT];
+
+/* One block of a row, exact, in the order of k: what every format unpacks to. */
+struct codes {
+  uint8_t q[256];     // (block) unsigned codes
+  uint16_t d, m;      // half precision scale and min (K forms: of the byte scales and byte mins)
+  uint8_t scale[16];  // byte scales; FORM_K6: as int8
+  uint8_t min[8];
+};
+
+/* A weight format. One file in quant/ defines one of these; gen/quants.h lists the folder. */
+struct quant {
+  const char *name;   // as ggml spells it
+  uint32_t type;      // ggml's number in a GGUF file
+  int block;          // weights of a block
+  size_t block_bytes; // sizeof the block's struct
+  enum form form;
+  void (*decode)(const void *block, float *y);        // the specification: y (block)
+  void (*unpack)(const void *block, struct codes *c); // NULL for floats
+};
+static const struct quant *quant_find(uint32_t type);          // NULL: not supported
+static const struct quant *quant_named(struct str name);       // by ggml's name, any case
+
+/* ---- packing ---- */
+static size_t form_bytes(enum form form, int n_rows, int n_cols); // of a packed matrix; rows padded to GROUP
+/* Packs rows [first, first + GROUP) of a matrix of n_rows rows; rows past the end become zeros. */
+static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed);
+/* One row of a packed matrix as floats: the same values as the format's decode. y (n_cols) */
+static void form_row(enum form form, const void *packed, int n_cols, int row, float *y);
+
+/* ---- activations: panels of columns (a column is a token) ---- */
+/* A panel of n columns, for every block of 32 k, in dwords: [8][n] int8 x 4, [n] f32 scale, [n] -sum, [n] -sum of the
+ * first 16, [n] f32 scale * sum. Float panels: [k][n]. Panels lie one after the other. */
+enum { PANEL_DWORDS = 12 }; // per block of 32 and column
+static size_t panel_bytes(int n_rows, int n_cols, bool floats); // bytes of all panels for any instruction set
+
+struct matmul {
+  const uint8_t *w;    // packed (n_rows / GROUP, ...)
+  const void *x;       // panels of n_tokens columns
+  float *y;            // (n_tokens, ldy): row t gets its n_rows results
+  size_t ldy;
+  int n_rows, n_cols, n_tokens;
+  bool add;            // y += instead of y =
+};
+
+/* ---- attention ---- */
+enum kv_type { KV_F16, KV_F32, KV_Q8, KV_TYPE_COUNT };
+#ifndef KV_PAGE
+#define KV_PAGE 64 // tokens of a page
+#endif
+enum { KV_LANES = (KV_PAGE + GROUP - 1) / GROUP * GROUP }; // keys lie in lanes of 16: a small page is padded
+
+struct attention {       // one tile: columns are (row, head) pairs that share one key/value head
+  const char *const *k;  // (n_pages) keys of this layer and head: [KV_LANES/16][head_dim][16], see kv.c
+  const char *const *v;  // (n_pages) values: [KV_PAGE][head_pad]
+  int head_dim, head_pad; // floats; head_pad is a multiple of 16
+  int page0, page1;      // pages [page0, page1) hold everything any column sees
+  int n;                 // columns, at most the set's widest tile
+  const float *q[12];    // per column (head_dim), not scaled
+  float *out[12];        // per column (head_dim)
+  int first[12], last[12]; // per column: visible positions [first, last]
+  float scale, softcap;  // softcap 0: none
+  float *scratch;        // attention_scratch() floats, 64-byte aligned
+};
+static size_t attention_scratch(int head_dim); // floats
+
+enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_COUNT };
+
+/* One table per instruction set, without holes. */
+struct kern {
+  const char *name;
+  int widest;                                       // columns of the widest tile
+  /* Columns of panel that begins at column c of n: the panel's width, padded (the padding is zeros). */
+  int (*panel_width)(int left);
+  void (*quantise)(const float *x, int n_real, size_t ldx, int n_cols, int width, void *panel); // one panel
+  void (*floats)(const float *x, int n_real, size_t ldx, int n_cols, int width, void *panel);
+  void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
+  void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
+  void (*attention[KV_TYPE_COUNT])(const struct attention *a);
+  void (*rms_norm)(const float *x, const float *w, float eps, int n, float *y); // w NULL: all ones
+  void (*layer_norm)(const float *x, const float *w, const float *b, float eps, int n, float *y);
+  void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up
+  void (*rope)(float *x, const float *angles, int n_rot, bool neox);           // angles (n_rot/2, 2): cos, sin
+  void (*softcap)(float *x, int n, float cap);                                 // x = cap * tanh(x / cap)
+};
+static const struct kern *kern_get(enum os_isa isa); // NULL: not in this binary or not on this processor
+static enum os_isa kern_best(void);
+static bool kern_named(struct str name, enum os_isa *out);
+
+#endif

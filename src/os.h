@@ -1,0 +1,54 @@
+/* os.h -- everything bodkin asks of the operating system and of the processor: files mapped, memory reserved, threads,
+ * sleeping and waking, the clock, which instruction sets there are. os.c is the only file that knows which system this is.
+ * SPDX-License-Identifier: MIT */
+#ifndef OS_H
+#define OS_H
+
+#include "base.h"
+
+/* ---- memory ---- */
+/* A zeroed, private range, 2 MiB aligned when it is that large; pages cost memory when they are first touched.
+ * Empty arena and an error if the system refuses. Thread-safe. Refused (a bug) while os_forbid_alloc(true) holds. */
+static struct arena os_reserve(size_t bytes, struct bk_error *e);
+static void os_release(struct arena whole);        // `whole` as os_reserve returned it
+static void os_forget(const void *p, size_t bytes); // whole pages inside the range are given back; a file's come again when read
+static void os_want_huge(const void *p, size_t bytes);
+static void os_forbid_alloc(bool forbidden);       // per thread: debug builds also trap the C library's malloc
+static size_t os_resident_peak(void);              // bytes, of this process so far; 0 if unknown
+
+/* ---- files ---- */
+struct os_file {
+  const char *ptr; // the whole file, read only, shared; NULL for an empty one
+  size_t size;     // bytes, from fstat
+};
+/* Maps a regular file. Error: no such file (66), not permitted (77), a directory or special file (66), I/O (74). */
+static bool os_map(const char *path, struct os_file *out, struct bk_error *e);
+static void os_unmap(struct os_file *f);
+/* Reads a small file (at most `limit` bytes) into the arena. */
+static bool os_read_file(const char *path, size_t limit, struct arena *a, struct str *out, struct bk_error *e);
+static bool os_is_file(const char *path);
+static bool os_is_directory(const char *path);
+static struct str os_program_folder(struct arena *a); // where the running program lies, without a last '/'; empty if unknown
+/* Calls `each` with every name in the folder, sorted bytewise, "." and ".." left out; stops when it returns false. */
+static bool os_list(const char *path, struct arena scratch, bool (*each)(void *context, const char *name), void *context);
+
+/* ---- time ---- */
+static double os_seconds(void); // monotonic, arbitrary origin
+static uint64_t os_random(void); // from the system, for seeds; never fails (falls back to the clock)
+
+/* ---- threads ---- */
+struct os_thread {
+  uintptr_t handle;
+};
+static bool os_thread_start(struct os_thread *t, void (*run)(void *), void *argument, struct bk_error *e);
+static void os_thread_join(struct os_thread *t);
+static int os_cpu_count(void);                           // allowed by affinity and by the cgroup's quota, at least 1
+static void os_wait(uint32_t *word, uint32_t while_equal); // sleeps unless *word differs; may return early
+static void os_wake(uint32_t *word);                     // wakes everyone who sleeps on it
+static void os_pause(void);                              // a breath inside a short spin
+
+/* ---- processor ---- */
+enum os_isa { ISA_SCALAR, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_NEON_DOT, ISA_COUNT };
+static bool os_has_isa(enum os_isa isa); // AVX2: with FMA and F16C; AVX512: F BW VL DQ VNNI and all of AVX2
+
+#endif

@@ -1,0 +1,13 @@
+/* BF16: the upper half of an IEEE binary32. 16 bits per weight. */
+struct block_bf16 {
+  uint16_t w;
+};
+ASSERT_SIZE(block_bf16, 2);
+
+static void bf16_decode(const void *block, float *y) {
+  struct block_bf16 b;
+  memcpy(&b, block, sizeof b);
+  *y = bf16_to_f32(b.w);
+}
+
+static const struct quant quant_bf16 = {"BF16", 30, 1, sizeof(struct block_bf16), FORM_BF16, bf16_decode, NULL};

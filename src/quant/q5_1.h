@@ -1,0 +1,27 @@
+/* Q5_1: 32 weights; w = d * q + m, q 5 bits: nibbles as in Q4_1, bit i of high is the fifth bit of weight i.
+ * 6 bits per weight. */
+struct block_q5_1 {
+  uint16_t d, m;   // half
+  uint8_t high[4]; // 32 bits, little-endian
+  uint8_t q[16];
+};
+ASSERT_SIZE(block_q5_1, 24);
+
+static void q5_1_unpack(const void *block, struct codes *c) {
+  const struct block_q5_1 *b = block;
+  for (int i = 0; i < 16; i++) {
+    c->q[i] = (uint8_t)((b->q[i] & 15) | (b->high[i / 8] >> (i % 8) & 1) << 4);
+    c->q[i + 16] = (uint8_t)(b->q[i] >> 4 | (b->high[2 + i / 8] >> (i % 8) & 1) << 4);
+  }
+  c->d = b->d;
+  c->m = b->m;
+}
+
+static void q5_1_decode(const void *block, float *y) {
+  const struct block_q5_1 *b = block;
+  struct codes c;
+  q5_1_unpack(b, &c);
+  for (int i = 0; i < 32; i++) y[i] = f16_to_f32(b->d) * (float)c.q[i] + f16_to_f32(b->m);
+}
+
+static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack};

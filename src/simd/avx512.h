@@ -1,0 +1,37 @@
+/* simd/avx512.h -- the vocabulary of kern.inc on AVX-512 (F BW VL DQ) with VNNI: 16 lanes, a whole group of rows.
+ * SPDX-License-Identifier: MIT */
+#define ISA avx512
+#define VL 16
+#define WIDTHS(X) X(1) X(2) X(3) X(4) X(6) X(8) X(12)
+#define WIDEST 12 /* 12 integer and 12 float accumulators, weights, scale, min and mask fit 32 registers */
+#define W8_BIAS 128
+#define vf __m512
+#define vi __m512i
+
+#define vf_zero() _mm512_setzero_ps()
+#define vf_set1(a) _mm512_set1_ps(a)
+#define vf_load(p) _mm512_loadu_ps(p)
+#define vf_store(p, v) _mm512_storeu_ps(p, v)
+#define vf_add(a, b) _mm512_add_ps(a, b)
+#define vf_mul(a, b) _mm512_mul_ps(a, b)
+#define vf_max(a, b) _mm512_max_ps(a, b)
+#define vf_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define vf_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
+#define vf_from_f16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define vf_from_bf16(p) \
+  _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#define vf_from_u8(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define vf_from_s8(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define vf_from_vi(v) _mm512_cvtepi32_ps(v)
+#define vi_zero() _mm512_setzero_si512()
+#define vi_set1(i) _mm512_set1_epi32(i)
+#define vi_load(p) _mm512_loadu_si512(p)
+#define vi_bytes(v, mask) _mm512_and_si512(v, _mm512_set1_epi8(mask))
+#define vi_shr(v, n) _mm512_srli_epi16(v, n)
+#define vi_shl(v, n) _mm512_slli_epi16(v, n)
+#define vi_flip(v) _mm512_xor_si512(v, _mm512_set1_epi8(-128))
+#define vi_or(a, b) _mm512_or_si512(a, b)
+#define vi_mul2(v, n) _mm512_slli_epi32(v, n)
+#define vi_byte(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
+#define vi_dot(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
+#define vi_dot8(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))

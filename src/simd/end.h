@@ -1,0 +1,35 @@
+/* simd/end.h -- forgets the vocabulary of one instruction set before the next one.
+ * SPDX-License-Identifier: MIT */
+#undef ISA
+#undef VL
+#undef WIDTHS
+#undef WIDEST
+#undef W8_BIAS
+#undef vf
+#undef vi
+#undef vf_zero
+#undef vf_set1
+#undef vf_load
+#undef vf_store
+#undef vf_add
+#undef vf_mul
+#undef vf_max
+#undef vf_fma
+#undef vf_fnma
+#undef vf_from_f16
+#undef vf_from_bf16
+#undef vf_from_u8
+#undef vf_from_s8
+#undef vf_from_vi
+#undef vi_zero
+#undef vi_set1
+#undef vi_load
+#undef vi_bytes
+#undef vi_shr
+#undef vi_shl
+#undef vi_or
+#undef vi_mul2
+#undef vi_byte
+#undef vi_dot
+#undef vi_dot8
+#undef vi_flip

@@ -1,0 +1,61 @@
+/* simd/neon.h -- the vocabulary of kern.inc on NEON: 4 lanes. With NEON_DOT defined, the dot product instruction.
+ * SPDX-License-Identifier: MIT */
+#ifdef NEON_DOT
+#define ISA neon_dot
+#else
+#define ISA neon
+#endif
+#define VL 4
+#define WIDTHS(X) X(1) X(2) X(4) X(8)
+#define WIDEST 8 /* 8 integer and 8 float accumulators fit 32 registers with room to spare */
+#define W8_BIAS 0 /* both dots are signed x signed; codes of at most 6 bits are the same either way */
+#define vf float32x4_t
+#define vi int32x4_t
+
+#ifdef NEON_DOT
+#define vi_dot(acc, w, x) vdotq_s32(acc, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(vdupq_n_s32(x)))
+#else
+/* Products of bytes fit int16 (128*127), sums of two of them as well (2*128*127 = 32512). */
+ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
+  int8x16_t a = vreinterpretq_s8_s32(w), b = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_s8(vget_high_s8(a), vget_high_s8(b));
+  return vpadalq_s16(acc, vpaddq_s16(low, high));
+}
+#define vi_dot(acc, w, x) neon_dot4(acc, w, x)
+#endif
+
+#define vf_zero() vdupq_n_f32(0)
+#define vf_set1(a) vdupq_n_f32(a)
+#define vf_load(p) vld1q_f32(p)
+#define vf_store(p, v) vst1q_f32(p, v)
+#define vf_add(a, b) vaddq_f32(a, b)
+#define vf_mul(a, b) vmulq_f32(a, b)
+#define vf_max(a, b) vmaxq_f32(a, b)
+#define vf_fma(a, b, c) vfmaq_f32(c, a, b)
+#define vf_fnma(a, b, c) vfmsq_f32(c, a, b)
+#define vf_from_f16(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
+#define vf_from_bf16(p) vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))
+#define vf_from_u8(p) vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(neon_u32(p)))))))
+#define vf_from_s8(p) vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(neon_u32(p)))))))
+#define vf_from_vi(v) vcvtq_f32_s32(v)
+#define vi_zero() vdupq_n_s32(0)
+#define vi_set1(i) vdupq_n_s32(i)
+#define vi_load(p) vreinterpretq_s32_u8(vld1q_u8((const uint8_t *)(p)))
+#define vi_bytes(v, mask) vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(v), vdupq_n_u8(mask)))
+/* gcc has no zero-shift immediate for vshrq; kern.inc shifts by 1..7 only */
+#define vi_shr(v, n) vreinterpretq_s32_u16(vshrq_n_u16(vreinterpretq_u16_s32(v), n))
+#define vi_shl(v, n) vreinterpretq_s32_u16(vshlq_n_u16(vreinterpretq_u16_s32(v), n))
+#define vi_flip(v) veorq_s32(v, vdupq_n_s32((int32_t)0x80808080u))
+#define vi_or(a, b) vorrq_s32(a, b)
+#define vi_mul2(v, n) vshlq_n_s32(v, n)
+#define vi_byte(v, j) vandq_s32(vshlq_s32(v, vdupq_n_s32(-8 * (j))), vdupq_n_s32(255))
+#define vi_dot8(acc, w, x) vi_dot(acc, w, x)
+
+#ifndef NEON_WORDS
+#define NEON_WORDS
+ALWAYS_INLINE uint32_t neon_u32(const void *p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+#endif

@@ -1,0 +1,62 @@
+/* simd/scalar.h -- the vocabulary of kern.inc in plain C: one lane, the reference for every other set.
+ * SPDX-License-Identifier: MIT */
+#define ISA scalar
+#define VL 1                 /* lanes of 32 bits in a vector */
+#define WIDTHS(X) X(1) X(4)  /* columns of the tiles that are compiled */
+#define WIDEST 4
+#define W8_BIAS 128          /* what vi_dot8 wants added to a signed byte: 128, the code as packed, or 0 */
+#define vf float
+#define vi uint32_t
+
+/* a*b+c with one rounding, as the hardware of the other sets does: the product is exact in double; the sum is rounded to
+ * odd there, so that the rounding to float is the only one that counts (Boldo, Melquiond: Emulation of FMA, 2008). */
+ALWAYS_INLINE float scalar_fma(float a, float b, float c) {
+  double product = (double)a * (double)b, addend = (double)c, sum = product + addend;
+  double back = sum - product, error = (product - (sum - back)) + (addend - back); // TwoSum (Knuth)
+  uint64_t bits;
+  memcpy(&bits, &sum, sizeof bits);
+  if (error != 0 && (bits & 1) == 0 && sum - sum == 0) {
+    bits = (error > 0) == (sum > 0) ? bits + 1 : bits - 1; // towards the error, away from the even neighbour
+    memcpy(&sum, &bits, sizeof sum);
+  }
+  return (float)sum;
+}
+
+ALWAYS_INLINE uint32_t scalar_load(const void *p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+/* Sum of 4 products of unsigned bytes of w with signed bytes of x. */
+ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
+  for (int j = 0; j < 4; j++) acc += (uint32_t)((int32_t)(w >> 8 * j & 255) * (int8_t)((uint32_t)x >> 8 * j & 255));
+  return acc;
+}
+
+#define vf_zero() 0.0f
+#define vf_set1(a) (a)
+#define vf_load(p) (*(p))
+#define vf_store(p, v) (*(p) = (v))
+#define vf_add(a, b) ((a) + (b))
+#define vf_mul(a, b) ((a) * (b))
+#define vf_max(a, b) ((a) > (b) ? (a) : (b))
+#define vf_fma(a, b, c) scalar_fma(a, b, c)
+#define vf_fnma(a, b, c) scalar_fma(-(a), b, c)
+#define vf_from_f16(p) f16_to_f32(*(p))
+#define vf_from_bf16(p) bf16_to_f32(*(p))
+#define vf_from_u8(p) ((float)*(const uint8_t *)(p))
+#define vf_from_s8(p) ((float)*(const int8_t *)(p))
+#define vf_from_vi(v) ((float)(int32_t)(v))
+#define vi_zero() 0u
+#define vi_set1(i) ((uint32_t)(i))
+#define vi_load(p) scalar_load(p)
+#define vi_bytes(v, mask) ((v) & (uint32_t)(mask)*0x01010101u)
+#define vi_shr(v, n) ((v) >> (n))
+#define vi_shl(v, n) ((v) << (n))
+#define vi_flip(v) ((v) ^ 0x80808080u)
+#define vi_or(a, b) ((a) | (b))
+#define vi_mul2(v, n) ((v) << (n))
+#define vi_byte(v, j) ((v) >> 8 * (j)&255u)
+#define vi_dot(acc, w, x) scalar_dot(acc, w, x)
+#define vi_dot8(acc, w, x) scalar_dot(acc, w, x)
