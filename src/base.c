@@ -94,7 +94,8 @@ static bool str_to_double(struct str a, double *out) {
 static bool str_to_bytes(struct str a, uint64_t *out) {
   int shift = 0;
   if (a.len > 1 && (str_ends(a, STR("B")) || str_ends(a, STR("b")))) a.len--;
-  if (a.len > 1 && (str_ends(a, STR("i")))) a.len--;
+  bool binary = a.len > 1 && str_ends(a, STR("i"));
+  if (binary) a.len--;
   if (a.len > 0) switch (a.ptr[a.len - 1]) {
     case 'k': case 'K': shift = 10; break;
     case 'm': case 'M': shift = 20; break;
@@ -103,6 +104,7 @@ static bool str_to_bytes(struct str a, uint64_t *out) {
     default: break;
     }
   if (shift) a.len--;
+  if (binary && !shift) return false; // "5i"
   int64_t n;
   if (!str_to_int(a, &n) || n < 0 || (uint64_t)n > (uint64_t)INT64_MAX >> shift) return false;
   *out = (uint64_t)n << shift;
@@ -202,7 +204,7 @@ static size_t utf8_whole(struct str a) {
 
 static void *arena_alloc(struct arena *a, size_t count, size_t size, size_t align) {
   size_t total, pad = (size_t)(-(uintptr_t)a->beg & (align - 1)), left = (size_t)(a->end - a->beg);
-  if (!size_mul(count, size, &total) || pad > left || total > left - pad) return NULL;
+  if (!a->beg || !size_mul(count, size, &total) || pad > left || total > left - pad) return NULL;
   char *p = a->beg + pad;
   a->beg = p + total;
   return memset(p, 0, total);
@@ -260,8 +262,11 @@ static bool err_set(struct bk_error *e, int code, const char *format, ...) {
   vsnprintf(e->message, sizeof e->message, format, args);
   va_end(args);
   e->message[utf8_whole(str_from(e->message))] = 0;
-  for (char *p = e->message; *p; p++) // a name out of a hostile file must not steer a terminal
-    if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+  struct str text = str_from(e->message);
+  for (size_t at = 0, next = 0; at < text.len; at = next) { // a name out of a hostile file must not steer a terminal
+    uint32_t c = utf8_decode(text, &next);
+    if (c < 32 || (c >= 127 && c < 160) || c == UTF8_BAD) memset(e->message + at, '?', next - at);
+  }
   return false;
 }
 

@@ -28,6 +28,6 @@
 #include "cpu.c"
 #include "sample.c"
 #include "engine.c"
-#include "store.c"
-#include "bench.c"
+
+
 #include "eval.c"

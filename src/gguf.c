@@ -273,9 +273,9 @@ static bool gguf_read_keys(struct gguf *g, struct gguf_cursor *c, uint64_t n, st
   struct gguf view = {.keys = keys, .n_keys = (int)n};
   const struct gguf_value *v = gguf_find(&view, STR("general.alignment"));
   int64_t alignment = 32;
-  if (v && (v->type != GGUF_U32 || v->is_array || !gguf_int(v, 0, &alignment) || alignment < 1 || alignment > 65536 ||
+  if (v && (v->type != GGUF_U32 || v->is_array || !gguf_int(v, 0, &alignment) || alignment < 8 || alignment > 65536 ||
             (alignment & (alignment - 1))))
-    return err_set(c->error, ERR_DATA, "%s: key general.alignment must be a u32, a power of two, 1 to 65536", c->path);
+    return err_set(c->error, ERR_DATA, "%s: key general.alignment must be a u32, a power of two, 8 to 65536", c->path);
   g->alignment = (uint64_t)alignment;
   int64_t part = c->part;
   gguf_int(gguf_find(&view, STR("split.no")), 0, &part);

@@ -172,18 +172,74 @@ static size_t panel_bytes(int n_rows, int n_cols, bool floats) {
   return columns * (floats ? (size_t)n_cols : (size_t)(n_cols / BLOCK) * PANEL_DWORDS) * 4;
 }
 
-static size_t attention_scratch(int head_dim) {
-  return size_align((size_t)head_dim * 12, 16) + 12 * KV_LANES + 12 * size_align((size_t)head_dim, 16) + 16;
+static size_t attention_scratch(int head_dim, int value_dim) {
+  return size_align((size_t)head_dim * 12, 16) + 12 * KV_LANES + 12 * size_align((size_t)value_dim, 16) + 16;
+}
+
+static size_t kern_key_bytes(enum kv_type type, int head_dim) {
+  return type == KV_Q8 ? (size_t)((head_dim + BLOCK - 1) / BLOCK) * (2 * GROUP + GROUP * BLOCK)
+                       : (size_t)head_dim * GROUP * (type == KV_F32 ? 4 : 2);
+}
+
+static size_t kern_value_bytes(enum kv_type type, int value_dim) {
+  size_t pad = size_align((size_t)value_dim, GROUP);
+  return type == KV_Q8 ? (pad + BLOCK - 1) / BLOCK * (2 + BLOCK) : pad * (type == KV_F32 ? 4 : 2);
+}
+
+/* ---- elementary functions ---- */
+
+/* x = 2^n * m with m in [sqrt(1/2), sqrt(2)); ln m = 2 atanh((m - 1) / (m + 1)). */
+static double kern_log(double x) {
+  uint64_t u;
+  memcpy(&u, &x, sizeof u);
+  int n = (int)(u >> 52 & 2047) - 1023;
+  u = (u & 0xFFFFFFFFFFFFFu) | (uint64_t)1023 << 52;
+  double m, sum = 0;
+  memcpy(&m, &u, sizeof m);
+  if (m > 1.4142135623730951) m *= 0.5, n++;
+  double s = (m - 1) / (m + 1), square = s * s; // |s| < 0.172: the term of degree 23 is below 1e-18
+  for (int i = 21; i >= 1; i -= 2) sum = sum * square + 1.0 / i;
+  return n * 0.69314718055994531 + 2 * s * sum;
+}
+
+/* e^x = 2^n * e^r, |r| < 0.35: the term r^16/16! is below 1e-20. */
+static double kern_exp(double x) {
+  if (x > 709) x = 709;
+  if (x < -708) return 0;
+  int n = (int)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
+  double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, sum = 0, power;
+  for (int i = 15; i >= 1; i--) sum = (sum + 1) * r / i;
+  uint64_t u = (uint64_t)(n + 1023) << 52;
+  memcpy(&power, &u, sizeof power);
+  return (sum + 1) * power;
+}
+
+/* x = n * pi/2 + r with pi/2 in three parts of 33 bits, so that n * part is exact below 2^20; |r| < 0.79. */
+static void kern_sincos(double x, double *sine, double *cosine) {
+  double scaled = x * 0.63661977236758134;
+  int64_t n = (int64_t)(scaled + (scaled < 0 ? -0.5 : 0.5));
+  double k = (double)n, r = ((x - k * 1.57079632673412561417e+00) - k * 6.07710050630396597660e-11) - k * 2.02226624871116645580e-21;
+  double square = r * r, s = 0, c = 0;
+  for (int i = 19; i >= 3; i -= 2) s = (1 + s) * -square / (i * (i - 1));
+  for (int i = 18; i >= 2; i -= 2) c = (1 + c) * -square / (i * (i - 1));
+  s = r * (1 + s);
+  c = 1 + c;
+  switch (n & 3) {
+  case 0: *sine = s, *cosine = c; break;
+  case 1: *sine = c, *cosine = -s; break;
+  case 2: *sine = -s, *cosine = -c; break;
+  default: *sine = -c, *cosine = s; break;
+  }
 }
 
 /* ---- instruction sets ---- */
 
 #if defined(__x86_64__)
-ALWAYS_INLINE float os_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); } // correctly rounded, as IEEE wants
+ALWAYS_INLINE float kern_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); } // correctly rounded, as IEEE wants
 #elif defined(__aarch64__)
-ALWAYS_INLINE float os_sqrt(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
+ALWAYS_INLINE float kern_sqrt(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
 #else
-ALWAYS_INLINE float os_sqrt(float x) { return __builtin_sqrtf(x); }
+ALWAYS_INLINE float kern_sqrt(float x) { return __builtin_sqrtf(x); }
 #endif
 
 #include "simd/scalar.h"

@@ -86,28 +86,37 @@ enum { KV_LANES = (KV_PAGE + GROUP - 1) / GROUP * GROUP }; // keys lie in lanes 
 
 struct attention {       // one tile: columns are (row, head) pairs that share one key/value head
   const char *const *k;  // (n_pages) keys of this layer and head: [KV_LANES/16][head_dim][16], see kv.c
-  const char *const *v;  // (n_pages) values: [KV_PAGE][head_pad]
-  int head_dim, head_pad; // floats; head_pad is a multiple of 16
+  const char *const *v;  // (n_pages) values: [KV_PAGE][value_pad]
+  int head_dim;          // of q and k
+  int value_dim, value_pad; // of v; value_pad: rounded up to a multiple of 16
   int page0, page1;      // pages [page0, page1) hold everything any column sees
   int n;                 // columns, at most the set's widest tile
   const float *q[12];    // per column (head_dim), not scaled
-  float *out[12];        // per column (head_dim)
+  float *out[12];        // per column (value_dim)
   int first[12], last[12]; // per column: visible positions [first, last]
   float scale, softcap;  // softcap 0: none
   float *scratch;        // attention_scratch() floats, 64-byte aligned
 };
-static size_t attention_scratch(int head_dim); // floats
+static size_t attention_scratch(int head_dim, int value_dim);        // floats
+static size_t kern_key_bytes(enum kv_type type, int head_dim);       // of a group of 16 keys
+static size_t kern_value_bytes(enum kv_type type, int value_dim);    // of one token's values, padded
 
 enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_COUNT };
+
+/* Elementary functions in double, ours: the same bits whatever the C library. Relative error about 1e-16; x > 0 for the
+ * logarithm, |x| < 1e8 for sine and cosine. Used for rope's angles, not in inner loops. */
+static double kern_log(double x);
+static double kern_exp(double x);
+static void kern_sincos(double x, double *sine, double *cosine);
 
 /* One table per instruction set, without holes. */
 struct kern {
   const char *name;
   int widest;                                       // columns of the widest tile
-  /* Columns of panel that begins at column c of n: the panel's width, padded (the padding is zeros). */
-  int (*panel_width)(int left);
-  void (*quantise)(const float *x, int n_real, size_t ldx, int n_cols, int width, void *panel); // one panel
-  void (*floats)(const float *x, int n_real, size_t ldx, int n_cols, int width, void *panel);
+  int (*panel_width)(int left); // of the panel that begins where `left` columns are left
+  /* One column of a panel from x (n_cols); x NULL: a column that only pads. */
+  void (*quantise)(const float *x, int n_cols, int width, int column, void *panel);
+  void (*floats)(const float *x, int n_cols, int width, int column, void *panel);
   void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
   void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
   void (*attention[KV_TYPE_COUNT])(const struct attention *a);

@@ -20,6 +20,7 @@ ALWAYS_INLINE __m256i avx2_dot8(__m256i acc, __m256i w, int32_t x) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+#define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm256_setzero_ps()
 #define vf_set1(a) _mm256_set1_ps(a)
 #define vf_load(p) _mm256_loadu_ps(p)

@@ -8,6 +8,7 @@
 #define vf __m512
 #define vi __m512i
 
+#define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm512_setzero_ps()
 #define vf_set1(a) _mm512_set1_ps(a)
 #define vf_load(p) _mm512_loadu_ps(p)

@@ -33,3 +33,4 @@
 #undef vi_dot
 #undef vi_dot8
 #undef vi_flip
+#undef one_fma

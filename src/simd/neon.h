@@ -24,6 +24,7 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_dot(acc, w, x) neon_dot4(acc, w, x)
 #endif
 
+#define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() vdupq_n_f32(0)
 #define vf_set1(a) vdupq_n_f32(a)
 #define vf_load(p) vld1q_f32(p)

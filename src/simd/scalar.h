@@ -34,6 +34,7 @@ ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
   return acc;
 }
 
+#define one_fma(a, b, c) scalar_fma(a, b, c) /* of single floats */
 #define vf_zero() 0.0f
 #define vf_set1(a) (a)
 #define vf_load(p) (*(p))

@@ -1,0 +1,413 @@
+/* cpu.c -- runs a tape on a pool of threads.
+ *
+ * Every operation is cut into chunks that any thread may take; an operation is done when its chunks are, not when all
+ * threads have arrived, so a thread that lost its core holds up at most the chunk it has. Waiting is a short spin, then
+ * sleep. Which thread computes what never changes a bit: a chunk writes rows or columns that no other chunk writes.
+ * SPDX-License-Identifier: MIT */
+
+/* ---- the pool ---- */
+
+enum {
+  POOL_SPIN = 1000,       // pauses (about 10 us) before a thread sleeps inside a step
+  POOL_IDLE_SPIN = 3000,  // between steps
+  POOL_MAX_THREADS = 256,
+  POOL_BITS = 18          // of a chunk's number; the epoch has the other 28 bits of a claim word
+};
+
+struct pool {
+  int n_threads;             // the caller is thread 0
+  struct os_thread *threads; // (n_threads - 1)
+  void (*run)(void *context, int phase, int chunk, int thread);
+  void *context;
+  int n_phases, max_phases;
+  uint64_t *claim;           // (max_phases) epoch | chunks | next chunk
+  uint32_t *done;            // (max_phases) chunks finished
+  uint32_t epoch, idle, sleepers; // epoch: of the running step; idle: threads asleep between steps
+  int n_started;
+  bool quit;
+};
+
+struct pool_start {
+  struct pool *pool;
+  int thread;
+};
+
+static void pool_wait_phase(struct pool *p, int phase, uint32_t chunks, uint64_t epoch) {
+  for (int spin = 0;; spin++) {
+    uint32_t done = __atomic_load_n(&p->done[phase], __ATOMIC_ACQUIRE);
+    if (done >= chunks || __atomic_load_n(&p->claim[phase], __ATOMIC_RELAXED) >> (2 * POOL_BITS) != epoch) return;
+    if (spin < POOL_SPIN) {
+      os_pause();
+      continue;
+    }
+    __atomic_add_fetch(&p->sleepers, 1, __ATOMIC_SEQ_CST);
+    os_wait(&p->done[phase], done);
+    __atomic_sub_fetch(&p->sleepers, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+/* Takes part in the step `epoch` until it is over. A thread that comes late finds other epochs and leaves: a claim
+ * succeeds only on the word that it read, and that word holds the epoch and the number of chunks. */
+static void pool_work(struct pool *p, int thread, uint64_t epoch) {
+  const uint64_t mask = (1u << POOL_BITS) - 1;
+  for (int phase = 0; phase < __atomic_load_n(&p->n_phases, __ATOMIC_RELAXED); phase++) {
+    uint32_t chunks = 0;
+    for (;;) {
+      uint64_t word = __atomic_load_n(&p->claim[phase], __ATOMIC_ACQUIRE);
+      if (word >> (2 * POOL_BITS) != epoch) return;
+      chunks = (uint32_t)(word >> POOL_BITS & mask);
+      uint32_t chunk = (uint32_t)(word & mask);
+      if (chunk >= chunks) break;
+      if (!__atomic_compare_exchange_n(&p->claim[phase], &word, word + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+      p->run(p->context, phase, (int)chunk, thread);
+      uint32_t done = __atomic_add_fetch(&p->done[phase], 1, __ATOMIC_SEQ_CST);
+      if (done == chunks && __atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST)) os_wake(&p->done[phase]);
+    }
+    pool_wait_phase(p, phase, chunks, epoch);
+  }
+}
+
+static void pool_thread(void *argument) {
+  struct pool_start start = *(struct pool_start *)argument;
+  struct pool *p = start.pool;
+  __atomic_add_fetch(&p->n_started, 1, __ATOMIC_RELEASE);
+  os_forbid_alloc(true);
+  for (uint32_t seen = 0;;) {
+    for (int spin = 0; __atomic_load_n(&p->epoch, __ATOMIC_ACQUIRE) == seen; spin++) {
+      if (spin < POOL_IDLE_SPIN) {
+        os_pause();
+        continue;
+      }
+      __atomic_add_fetch(&p->idle, 1, __ATOMIC_SEQ_CST);
+      os_wait(&p->epoch, seen);
+      __atomic_sub_fetch(&p->idle, 1, __ATOMIC_SEQ_CST);
+    }
+    seen = __atomic_load_n(&p->epoch, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&p->quit, __ATOMIC_ACQUIRE)) return;
+    pool_work(p, start.thread, seen & ((1u << 28) - 1));
+  }
+}
+
+static bool pool_open(struct pool *p, int n_threads, int max_phases, struct arena *a, struct bk_error *e) {
+  if (n_threads < 1) n_threads = 1;
+  if (n_threads > POOL_MAX_THREADS) n_threads = POOL_MAX_THREADS;
+  *p = (struct pool){.n_threads = 1, .max_phases = max_phases};
+  p->threads = ARENA_NEW(a, struct os_thread, (size_t)n_threads);
+  p->claim = ARENA_NEW(a, uint64_t, (size_t)max_phases);
+  p->done = ARENA_NEW(a, uint32_t, (size_t)max_phases);
+  if (!p->threads || !p->claim || !p->done) return err_set(e, ERR_OS, "no memory for a pool of %d threads", n_threads);
+  for (int i = 1; i < n_threads; i++) {
+    struct pool_start start = {p, i};
+    struct bk_error ignored = {0};
+    if (!os_thread_start(&p->threads[i - 1], pool_thread, &start, &ignored)) break; // fewer threads, the same bits
+    while (__atomic_load_n(&p->n_started, __ATOMIC_ACQUIRE) < i) os_pause();        // `start` must outlive its reading
+    p->n_threads = i + 1;
+  }
+  return true;
+}
+
+static void pool_close(struct pool *p) {
+  if (!p->claim) return;
+  __atomic_store_n(&p->quit, true, __ATOMIC_RELEASE);
+  __atomic_add_fetch(&p->epoch, 1, __ATOMIC_SEQ_CST);
+  os_wake(&p->epoch);
+  for (int i = 1; i < p->n_threads; i++) os_thread_join(&p->threads[i - 1]);
+  p->n_threads = 1;
+}
+
+/* Runs every chunk of phase 0, then of phase 1, ... ; chunks[i] of phase i. Returns when all are done. */
+static void pool_run(struct pool *p, int n_phases, const int *chunks, void (*run)(void *, int, int, int), void *context) {
+  BK_ASSERT(n_phases <= p->max_phases);
+  if (p->n_threads == 1) {
+    for (int phase = 0; phase < n_phases; phase++)
+      for (int c = 0; c < chunks[phase]; c++) run(context, phase, c, 0);
+    return;
+  }
+  uint32_t epoch = __atomic_load_n(&p->epoch, __ATOMIC_RELAXED) + 1;
+  uint64_t short_epoch = epoch & ((1u << 28) - 1);
+  p->run = run;
+  p->context = context;
+  __atomic_store_n(&p->n_phases, n_phases, __ATOMIC_RELAXED);
+  for (int i = 0; i < n_phases; i++) {
+    BK_ASSERT(chunks[i] < 1 << POOL_BITS);
+    __atomic_store_n(&p->done[i], 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&p->claim[i], short_epoch << (2 * POOL_BITS) | (uint64_t)chunks[i] << POOL_BITS, __ATOMIC_RELEASE);
+  }
+  __atomic_store_n(&p->epoch, epoch, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&p->idle, __ATOMIC_SEQ_CST)) os_wake(&p->epoch);
+  pool_work(p, 0, short_epoch);
+}
+
+/* ---- a batch: rows of (sequence, position, token) ---- */
+
+struct batch_segment {     // consecutive rows of one sequence
+  int row, n_rows;
+  int position;            // of the first row
+  const int *pages;        // of the sequence, enough for its last row
+};
+
+struct batch {
+  int n_rows, n_segments, n_out;
+  const int32_t *token;    // (n_rows)
+  const int32_t *position; // (n_rows)
+  const int *segment;      // (n_rows) index into segments
+  const struct batch_segment *segments;
+  const int *out;          // (n_out) rows whose logits are wanted
+};
+
+struct cpu {
+  const struct kern *kern;
+  bool exact;              // float activations even for packed integer weights
+  const struct tape *tape;
+  const struct kv *kv;
+  struct pool pool;
+  char *values, *panels;   // scratch of the tape
+  char **thread_scratch;   // (n_threads) see cpu_thread_bytes
+  int max_pages;           // of one sequence
+  int *chunks;             // (2 * n_ops) of the step being run
+  const struct batch *batch;
+  int out_first, out_n;    // output rows of the head's slice
+  int first_op;            // of the section being run
+};
+
+static size_t cpu_thread_bytes(const struct tape *t, int max_pages) {
+  return size_align(t->attention_floats * 4, 64) + size_align((size_t)t->widest_row * 4, 64) + size_align((size_t)max_pages * 2 * sizeof(char *), 64);
+}
+
+static float *cpu_row(const struct cpu *c, int value, int row) {
+  const struct value *v = &c->tape->values[value];
+  return (float *)(void *)(c->values + v->offset) + (size_t)v->stride * (size_t)row;
+}
+
+static float *cpu_row_scratch(const struct cpu *c, int thread) {
+  return (float *)(void *)(c->thread_scratch[thread] + size_align(c->tape->attention_floats * 4, 64));
+}
+
+static int cpu_rows(const struct cpu *c, const struct op *op) { return op->head ? c->out_n : c->batch->n_rows; }
+
+/* ---- operations: each runs one chunk ---- */
+
+enum { CPU_ROWS = 4 }; // rows of a chunk of an operation that works row by row
+
+static void cpu_embed_row(const struct weight *w, int32_t token, float scale, float *y) {
+  if (w->packed) form_row(w->quant->form, w->packed, w->n_cols, token, y);
+  else {
+    size_t row_bytes = (size_t)(w->n_cols / w->quant->block) * w->quant->block_bytes;
+    const char *block = (const char *)w->file + row_bytes * (size_t)token;
+    for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
+  }
+  for (int k = 0; k < w->n_cols && scale != 1.0f; k++) y[k] *= scale;
+}
+
+static void cpu_angles_row(const struct rope *r, int position, float *y) {
+  for (int i = 0; i < r->n_rot / 2; i++) {
+    double s, c;
+    kern_sincos((double)position * (double)r->frequency[i], &s, &c);
+    y[2 * i] = (float)c * r->magnitude;
+    y[2 * i + 1] = (float)s * r->magnitude;
+  }
+}
+
+static bool cpu_float_panels(const struct cpu *c, const struct op *op) { return c->exact || tape_is_float(op->w[0]); }
+
+/* One panel of the product's input: norm or activation, then int8 or float columns. */
+static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int thread) {
+  const struct kern *k = c->kern;
+  const int n_cols = op->w[0]->n_cols, rows = cpu_rows(c, op), first = chunk * k->widest, width = k->panel_width(rows - first);
+  const bool floats = cpu_float_panels(c, op);
+  size_t column_bytes = floats ? (size_t)n_cols * 4 : (size_t)(n_cols / BLOCK) * PANEL_DWORDS * 4;
+  char *panel = c->panels + column_bytes * (size_t)first;
+  float *temporary = cpu_row_scratch(c, thread);
+  for (int i = 0; i < width; i++) {
+    const float *x = NULL;
+    if (first + i < rows) {
+      x = cpu_row(c, op->in[0], first + i);
+      if (op->source == FROM_RMS_NORM) k->rms_norm(x, op->norm[0], op->eps, n_cols, temporary);
+      if (op->source == FROM_GLU) k->glu[op->act](x, cpu_row(c, op->in[1], first + i), n_cols, temporary);
+      if (op->source != FROM_ROWS) x = temporary;
+    }
+    (floats ? k->floats : k->quantise)(x, n_cols, width, i, panel);
+  }
+}
+
+static int cpu_groups(const struct op *op) {
+  int n = 0;
+  for (int i = 0; i < op->n_out; i++) n += (op->w[i]->n_rows + GROUP - 1) / GROUP;
+  return n;
+}
+
+static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks) {
+  int total = cpu_groups(op), rows = cpu_rows(c, op);
+  int from = (int)((int64_t)total * chunk / n_chunks), to = (int)((int64_t)total * (chunk + 1) / n_chunks);
+  for (int i = 0; i < op->n_out; i++) {
+    const struct weight *w = op->w[i];
+    int groups = (w->n_rows + GROUP - 1) / GROUP, a = from < 0 ? 0 : from, b = to < groups ? to : groups;
+    if (a < b) {
+      const struct value *v = &c->tape->values[op->out[i]];
+      struct matmul m = {w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols, rows, op->add};
+      (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, a, b);
+      int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
+      for (int t = 0; t < rows && op->bias[i]; t++)
+        for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += op->bias[i][r];
+    }
+    from -= groups;
+    to -= groups;
+  }
+}
+
+/* Norms and rotates the heads of one row and writes its key and value to their page. */
+static void cpu_heads_row(struct cpu *c, const struct op *op, int row) {
+  const struct batch *b = c->batch;
+  const struct batch_segment *s = &b->segments[b->segment[row]];
+  float *q = cpu_row(c, op->out[0], row), *k = cpu_row(c, op->in[0], row);
+  const float *v = cpu_row(c, op->in[1], row), *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
+  int page = s->pages[b->position[row] / KV_PAGE], slot = b->position[row] % KV_PAGE;
+  for (int h = 0; h < op->n_head; h++, q += op->head_dim) {
+    if (op->norm[0]) c->kern->rms_norm(q, op->norm[0], op->eps, op->head_dim, q);
+    if (angles) c->kern->rope(q, angles, op->rope->n_rot, op->rope->neox);
+  }
+  for (int h = 0; h < op->n_head_kv; h++, k += op->head_dim, v += op->value_dim) {
+    if (op->norm[1]) c->kern->rms_norm(k, op->norm[1], op->eps, op->head_dim, k);
+    if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
+    kv_put_key(c->kv, kv_keys(c->kv, page, op->layer, h), op->head_dim, slot, k);
+    kv_put_value(c->kv, kv_values(c->kv, page, op->layer, h), op->value_dim, slot, v);
+  }
+}
+
+/* Attention is cut into tiles of columns, a column being (row, query head), that share a key/value head and a sequence:
+ * several rows of all heads that share it, or, where a single row gives too few chunks for the threads, some heads. */
+static int cpu_tile_heads(const struct cpu *c, const struct op *op) {
+  int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads, at_once = shared;
+  if (c->batch->n_segments == c->batch->n_rows && c->batch->n_rows * op->n_head_kv < threads)
+    at_once = (shared + threads - 1) / threads;
+  return at_once < c->kern->widest ? at_once : c->kern->widest;
+}
+
+static int cpu_tile_rows(const struct cpu *c, const struct op *op) {
+  int rows = c->kern->widest / cpu_tile_heads(c, op);
+  return rows < 1 ? 1 : rows;
+}
+
+static int cpu_attention_chunks(const struct cpu *c, const struct op *op) {
+  int tiles = 0, each = cpu_tile_rows(c, op), heads = cpu_tile_heads(c, op), shared = op->n_head / op->n_head_kv;
+  for (int i = 0; i < c->batch->n_segments; i++) tiles += (c->batch->segments[i].n_rows + each - 1) / each;
+  return tiles * op->n_head_kv * ((shared + heads - 1) / heads);
+}
+
+static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thread) {
+  const struct batch *b = c->batch;
+  int each = cpu_tile_rows(c, op), heads = cpu_tile_heads(c, op), shared = op->n_head / op->n_head_kv;
+  int parts = (shared + heads - 1) / heads, tile = chunk / (op->n_head_kv * parts), kv_head = chunk / parts % op->n_head_kv;
+  int head0 = chunk % parts * heads, n_heads = shared - head0 < heads ? shared - head0 : heads;
+  const struct batch_segment *s = b->segments;
+  while (tile >= (s->n_rows + each - 1) / each) tile -= (s->n_rows + each - 1) / each, s++;
+  int row0 = tile * each, n_rows = s->n_rows - row0 < each ? s->n_rows - row0 : each;
+  const char **k = (const char **)(void *)(c->thread_scratch[thread] + size_align(c->tape->attention_floats * 4, 64) +
+                                           size_align((size_t)c->tape->widest_row * 4, 64));
+  const char **v = k + c->max_pages;
+  struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
+                        .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .n = n_rows * n_heads, .scale = op->scale,
+                        .softcap = op->softcap, .scratch = (float *)(void *)c->thread_scratch[thread]};
+  for (int r = 0; r < n_rows; r++)
+    for (int h = 0; h < n_heads; h++) {
+      int row = s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
+      a.q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
+      a.out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
+      a.first[i] = op->window > 0 && position >= op->window ? position - op->window + 1 : 0;
+      a.last[i] = position;
+    }
+  a.page0 = a.first[0] / KV_PAGE;
+  a.page1 = a.last[a.n - 1] / KV_PAGE + 1;
+  for (int p = a.page0; p < a.page1; p++) {
+    k[p] = kv_keys(c->kv, s->pages[p], op->layer, kv_head);
+    v[p] = kv_values(c->kv, s->pages[p], op->layer, kv_head);
+  }
+  c->kern->attention[c->kv->type](&a);
+}
+
+static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread) {
+  if (op->kind == OP_EMBED) cpu_embed_row(op->w[0], c->batch->token[row], op->scale, cpu_row(c, op->out[0], row));
+  if (op->kind == OP_ANGLES) cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row));
+  if (op->kind == OP_HEADS) cpu_heads_row(c, op, row);
+  if (op->kind == OP_SOFTCAP) c->kern->softcap(cpu_row(c, op->out[0], row), c->tape->values[op->out[0]].width, op->softcap);
+  if (op->kind == OP_NORM_ADD) {
+    float *to = cpu_row(c, op->out[0], row), *normed = cpu_row_scratch(c, thread);
+    int n = c->tape->values[op->out[0]].width;
+    c->kern->rms_norm(cpu_row(c, op->in[0], row), op->norm[0], op->eps, n, normed);
+    for (int i = 0; i < n; i++) to[i] += normed[i];
+  }
+}
+
+/* ---- a step ---- */
+
+static void cpu_chunk(void *context, int phase, int chunk, int thread) {
+  struct cpu *c = context;
+  const struct op *op = &c->tape->ops[c->first_op + phase / 2];
+  if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread);
+  else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase]);
+  else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
+  else
+    for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
+}
+
+/* Chunks of both phases of an operation: few enough that taking them costs nothing, enough that nobody waits long. */
+static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chunks) {
+  int rows = cpu_rows(c, op), threads = c->pool.n_threads;
+  chunks[0] = (rows + CPU_ROWS - 1) / CPU_ROWS;
+  chunks[1] = 0;
+  if (op->kind == OP_ATTENTION) chunks[0] = cpu_attention_chunks(c, op);
+  if (op->kind == OP_MATMUL) {
+    int groups = cpu_groups(op), most = threads == 1 ? 1 : rows <= c->kern->widest ? threads * 2 : threads * 8;
+    chunks[0] = (rows + c->kern->widest - 1) / c->kern->widest;
+    chunks[1] = groups < most ? groups : most;
+  }
+}
+
+static void cpu_section(struct cpu *c, int first_op, int end_op) {
+  c->first_op = first_op;
+  for (int i = first_op; i < end_op; i++) cpu_count_chunks(c, &c->tape->ops[i], c->chunks + 2 * (i - first_op));
+  os_forbid_alloc(true);
+  pool_run(&c->pool, 2 * (end_op - first_op), c->chunks, cpu_chunk, c);
+  os_forbid_alloc(false);
+}
+
+static int cpu_head_op(const struct tape *t) {
+  int i = t->n_ops;
+  while (i > 0 && t->ops[i - 1].head) i--;
+  return i;
+}
+
+/* The whole pass but the head: fills pages and leaves the hidden states in scratch. */
+static void cpu_run(struct cpu *c, const struct batch *b) {
+  c->batch = b;
+  cpu_section(c, 0, cpu_head_op(c->tape));
+}
+
+/* Logits of output rows [first, first + n), n <= HEAD_ROWS, of the batch just run; row i of the answer at *logits + i * stride. */
+static const float *cpu_run_head(struct cpu *c, int first, int n, size_t *stride) {
+  const struct tape *t = c->tape;
+  c->out_first = first;
+  c->out_n = n;
+  for (int i = 0; i < n; i++)
+    memcpy(cpu_row(c, t->input, i), cpu_row(c, t->values[t->input].column, c->batch->out[first + i]),
+           sizeof(float) * (size_t)t->values[t->input].width);
+  cpu_section(c, cpu_head_op(t), t->n_ops);
+  *stride = (size_t)t->values[t->result].stride;
+  return cpu_row(c, t->result, 0);
+}
+
+static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_threads, int max_pages, const struct tape *t,
+                     const struct kv *kv, struct arena *a, struct bk_error *e) {
+  *c = (struct cpu){.kern = kern, .exact = exact, .tape = t, .kv = kv, .max_pages = max_pages};
+  if (!pool_open(&c->pool, n_threads, 2 * t->n_ops > 16 ? 2 * t->n_ops : 16, a, e)) return false;
+  c->values = arena_alloc(a, t->scratch_bytes, 1, 64);
+  c->panels = arena_alloc(a, t->panel_bytes, 1, 64);
+  c->chunks = ARENA_NEW(a, int, (size_t)(2 * t->n_ops));
+  c->thread_scratch = ARENA_NEW(a, char *, (size_t)c->pool.n_threads);
+  bool ok = c->values && c->panels && c->chunks && c->thread_scratch;
+  for (int i = 0; ok && i < c->pool.n_threads; i++) {
+    c->thread_scratch[i] = arena_alloc(a, cpu_thread_bytes(t, max_pages), 1, 64);
+    ok = c->thread_scratch[i] != NULL;
+  }
+  return ok || err_set(e, ERR_OS, "no memory for the scratch of %d threads", c->pool.n_threads);
+}

@@ -1,0 +1,309 @@
+/* model.c -- gguf + arch -> a bound model: hyperparameters read and checked, tensors found and shape-checked, the tape
+ * built and planned, memory counted; then packed piece by piece by whoever has time.
+ *
+ * Everything is validated, then sized, then committed. After model_open every pointer a tape can reach is valid.
+ * SPDX-License-Identifier: MIT */
+#include "model.h"
+
+#define ROPE_SCALING_KEYS                                                                                          \
+  {"rope.scaling.type", KEY_STRING, HP(rope_scaling), 0, 0, false, 0},                                             \
+    KEY_MAY_FLOAT("rope.scaling.factor", rope_factor, 1e-6, 1e6, 0),                                               \
+    KEY_MAY_FLOAT("rope.scale_linear", rope_linear_scale, 1e-6, 1e6, 0),                                           \
+    KEY_MAY_INT("rope.scaling.original_context_length", rope_original_context, 1, 1 << 26, 0),                     \
+    KEY_MAY_FLOAT("rope.scaling.attn_factor", yarn_attention, 0, 1e6, 1),                                          \
+    KEY_MAY_FLOAT("rope.scaling.yarn_ext_factor", yarn_extrapolation, 0, 1e6, 1),                                  \
+    KEY_MAY_FLOAT("rope.scaling.yarn_beta_fast", yarn_beta_fast, 1e-3, 1e6, 32),                                   \
+    KEY_MAY_FLOAT("rope.scaling.yarn_beta_slow", yarn_beta_slow, 1e-3, 1e6, 1)
+
+#include "../gen/archs.h"
+
+enum {
+  MODEL_TABLES = 256 << 20,  // bytes reserved (not used) for keys, tensors, vocabulary, tape
+  MODEL_PIECE = 1 << 20      // bytes of source that are packed, and given back, at a time
+};
+
+/* ---- hyperparameters ---- */
+
+static bool model_read_key(struct model *m, const struct key_row *row, struct bk_error *e) {
+  char name[128];
+  snprintf(name, sizeof name, "%s.%s", m->arch->name, row->suffix);
+  const struct gguf_value *v = gguf_find(&m->gguf, str_from(name));
+  char *to = (char *)&m->hp + row->offset;
+  double number = row->otherwise;
+  if (!v && row->required) return err_set(e, ERR_DATA, "key %s is missing", name);
+  if (row->kind == KEY_STRING) return !v || gguf_get_string(&m->gguf, str_from(name), (struct str *)(void *)to, e);
+  if (v) {
+    int64_t whole;
+    bool ok = !v->is_array && (row->kind == KEY_INT ? gguf_int(v, 0, &whole) : gguf_float(v, 0, &number));
+    if (ok && row->kind == KEY_INT) number = (double)whole;
+    if (!ok)
+      return err_set(e, ERR_DATA, "key %s is of type %s, expected %s", name, v->is_array ? "array" : gguf_type_names[v->type],
+                     row->kind == KEY_INT ? "an integer" : "a finite number");
+    if (number < row->min || number > row->max)
+      return err_set(e, ERR_DATA, "key %s is %.9g, expected %.9g to %.9g", name, number, row->min, row->max);
+  }
+  if (row->kind == KEY_INT) *(int64_t *)(void *)to = (int64_t)number;
+  else *(double *)(void *)to = number;
+  return true;
+}
+
+/* Values that follow from others when their key is absent, and the relations between keys. */
+static bool model_relations(struct model *m, struct bk_error *e) {
+  struct hparams *hp = &m->hp;
+  if (hp->n_head_kv == 0) hp->n_head_kv = hp->n_head;
+  if (hp->n_head % hp->n_head_kv != 0)
+    return err_set(e, ERR_DATA, "%lld heads on %lld key/value heads, expected a multiple", (long long)hp->n_head, (long long)hp->n_head_kv);
+  if (hp->head_dim == 0 && hp->n_embd % hp->n_head != 0)
+    return err_set(e, ERR_DATA, "embedding of %lld for %lld heads, expected a multiple", (long long)hp->n_embd, (long long)hp->n_head);
+  if (hp->head_dim == 0) hp->head_dim = hp->n_embd / hp->n_head;
+  if (hp->value_dim == 0) hp->value_dim = hp->head_dim;
+  if (hp->n_rot == 0) hp->n_rot = hp->head_dim & ~(int64_t)1;
+  if (hp->n_rot > hp->head_dim || hp->n_rot % 2 != 0)
+    return err_set(e, ERR_DATA, "rope over %lld of a head's %lld dimensions, expected an even number at most as large",
+                   (long long)hp->n_rot, (long long)hp->head_dim);
+  if (hp->eps <= 0) return err_set(e, ERR_DATA, "the norms' epsilon is %.9g, expected more than 0", hp->eps);
+  return true;
+}
+
+static bool model_read_vocabulary_size(struct model *m, struct bk_error *e) {
+  const struct gguf_value *tokens = gguf_find(&m->gguf, STR("tokenizer.ggml.tokens"));
+  const struct gguf_tensor *t = gguf_tensor(&m->gguf, STR("token_embd.weight"));
+  m->hp.n_vocab = tokens && tokens->is_array ? (int64_t)tokens->count : t ? (int64_t)t->dim[1] : 0;
+  if (m->hp.n_vocab < 1 || m->hp.n_vocab > 1 << 24)
+    return err_set(e, ERR_DATA, "a vocabulary of %lld tokens, expected 1 to 16777216", (long long)m->hp.n_vocab);
+  return true;
+}
+
+static bool model_read_hparams(struct model *m, struct bk_error *e) {
+  struct str name = STR_NONE;
+  if (!gguf_get_string(&m->gguf, STR("general.architecture"), &name, e))
+    return err_set(e, ERR_DATA, "key general.architecture is missing");
+  for (int i = 0; i < ARRAY_LEN(arch_table) && !m->arch; i++)
+    if (str_is(name, arch_table[i]->name)) m->arch = arch_table[i];
+  if (!m->arch) return err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name));
+  for (int i = 0; i < m->arch->n_keys; i++)
+    if (!model_read_key(m, &m->arch->keys[i], e)) return false;
+  return model_read_vocabulary_size(m, e) && model_relations(m, e) && (!m->arch->check || m->arch->check(m, e));
+}
+
+/* ---- tensors ---- */
+
+static int64_t model_dim(const struct hparams *hp, enum dim d) {
+  switch (d) {
+  case DIM_NONE: return 1;
+  case DIM_EMBD: return hp->n_embd;
+  case DIM_FF: return hp->n_ff;
+  case DIM_VOCAB: return hp->n_vocab;
+  case DIM_Q: return hp->n_head * hp->head_dim;
+  case DIM_K: return hp->n_head_kv * hp->head_dim;
+  case DIM_V: return hp->n_head_kv * hp->value_dim;
+  case DIM_O: return hp->n_head * hp->value_dim;
+  case DIM_HEAD: return hp->head_dim;
+  case DIM_ROT_PAIRS: return hp->n_rot / 2;
+  }
+  return 0;
+}
+
+static const float *model_vector(struct model *m, const struct gguf_tensor *t, const struct quant *q, struct bk_error *e) {
+  float *y = ARENA_NEW(&m->tables, float, (size_t)t->dim[0]);
+  if (!y) {
+    err_set(e, ERR_OS, "no memory for tensor " STR_FMT, STR_ARG(t->name));
+    return NULL;
+  }
+  for (size_t i = 0; i < (size_t)t->dim[0]; i++) q->decode(t->data + i * q->block_bytes, y + i);
+  return y;
+}
+
+static bool model_bind(struct model *m, const struct tensor_row *row, int layer, struct bk_error *e) {
+  char name[128];
+  bool in_layer = layer >= 0;
+  struct str suffix = str_from(row->name);
+  if (in_layer) { // "%d" stands once, behind "blk."
+    snprintf(name, sizeof name, "blk.%d%s", layer, row->name + sizeof "blk.%d" - 1);
+    suffix = str_from(name);
+  }
+  char *to = in_layer ? (char *)&m->layers[layer] + row->offset : (char *)m + row->offset;
+  struct gguf_tensor *t = gguf_tensor(&m->gguf, suffix);
+  if (!t) return row->optional || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(suffix));
+  int64_t cols = model_dim(&m->hp, row->cols), rows = model_dim(&m->hp, row->rows);
+  if ((int64_t)t->dim[0] != cols || (int64_t)t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT " has shape [%llu, %llu, %llu, %llu], expected [%lld, %lld]", STR_ARG(t->name),
+                   (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2],
+                   (unsigned long long)t->dim[3], (long long)cols, (long long)rows);
+  const struct quant *q = quant_find(t->type);
+  if (!q) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: weight type %u", STR_ARG(t->name), t->type);
+  if (!gguf_locate(&m->gguf, t, (size_t)q->block, q->block_bytes, e)) return false;
+  if (row->kind == TENSOR_VECTOR) {
+    if (q->block != 1) return err_set(e, ERR_DATA, "tensor " STR_FMT " is of type %s, expected F32, F16 or BF16", STR_ARG(t->name), q->name);
+    *(const float **)(void *)to = model_vector(m, t, q, e);
+    return !e->code;
+  }
+  *(struct weight *)(void *)to = (struct weight){t->name, q, t->data, NULL, (int)rows, (int)cols, row->kind == TENSOR_LOOKUP};
+  return true;
+}
+
+static bool model_bind_all(struct model *m, struct bk_error *e) {
+  m->layers = ARENA_NEW(&m->tables, struct layer, (size_t)m->hp.n_layer);
+  if (!m->layers) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)m->hp.n_layer);
+  for (int i = 0; i < m->arch->n_tensors; i++) {
+    const struct tensor_row *row = &m->arch->tensors[i];
+    bool in_layer = strstr(row->name, "%d") != NULL;
+    for (int l = 0; l < (in_layer ? (int)m->hp.n_layer : 1); l++)
+      if (!model_bind(m, row, in_layer ? l : -1, e)) return false;
+  }
+  if (m->token_embd.quant && !m->output.quant) m->token_embd.lookup_only = false; // used again as the output matrix
+  for (int i = 0; i < m->gguf.n_tensors; i++) {
+    uint64_t n = 1; // each dimension is below 2^31 and the bytes of every bound tensor were checked; this is for show
+    for (int d = 0; d < 4; d++) n *= m->gguf.tensors[i].dim[d];
+    m->n_parameters += (size_t)n;
+  }
+  return true;
+}
+
+static bool model_layer_is_local(const struct model *m, int layer) {
+  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
+}
+
+/* ---- rope ---- */
+
+/* Frequencies base^(-2i/n_rot), divided by `factors` and, as the scaling says, interpolated: linear by 1/factor; YaRN
+ * leaves fast pairs alone, slows slow ones and blends between (Peng et al.: YaRN, 2023, equations 17 to 23). */
+static bool model_rope(struct model *m, struct rope *r, double base, bool scaled, struct bk_error *e) {
+  const struct hparams *hp = &m->hp;
+  int n = (int)hp->n_rot / 2;
+  float *frequency = ARENA_NEW(&m->tables, float, (size_t)n);
+  if (!frequency) return err_set(e, ERR_OS, "no memory for %d rope frequencies", n);
+  struct str type = scaled ? hp->rope_scaling : STR_NONE;
+  bool yarn = str_is(type, "yarn");
+  if (type.len && !yarn && !str_is(type, "linear") && !str_is(type, "none"))
+    return err_set(e, ERR_DATA, "not supported: rope scaling \"" STR_FMT "\"", STR_ARG(type));
+  double factor = hp->rope_factor > 0 ? hp->rope_factor : hp->rope_linear_scale > 0 ? hp->rope_linear_scale : 1;
+  if (!scaled || str_is(type, "none")) factor = 1;
+  double context = (double)(hp->rope_original_context > 0 ? hp->rope_original_context : hp->n_ctx_train), edge[2] = {0, 0};
+  if (yarn) // the pair that turns beta times in the original context: n_rot ln(context / (2 pi beta)) / (2 ln base)
+    for (int i = 0; i < 2; i++) {
+      double beta = i ? hp->yarn_beta_slow : hp->yarn_beta_fast;
+      double at = (double)hp->n_rot * kern_log(context / (beta * 6.283185307179586)) / (2 * kern_log(base));
+      int64_t floor = (int64_t)at - (at < (double)(int64_t)at);
+      edge[i] = (double)(i && (double)floor < at ? floor + 1 : floor);
+      if (edge[i] < 0) edge[i] = 0;
+      if (edge[i] > (double)hp->n_rot - 1) edge[i] = (double)hp->n_rot - 1;
+    }
+  for (int i = 0; i < n; i++) {
+    double f = kern_exp(-2.0 * i / (double)hp->n_rot * kern_log(base));
+    if (scaled && m->rope_factors) f /= (double)m->rope_factors[i];
+    double width = edge[1] - edge[0] > 0.001 ? edge[1] - edge[0] : 0.001, ramp = ((double)i - edge[0]) / width;
+    ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+    double keep = yarn ? (1 - ramp) * hp->yarn_extrapolation : 0;
+    frequency[i] = (float)(f * keep + f / factor * (1 - keep));
+  }
+  *r = (struct rope){frequency, yarn ? (float)(hp->yarn_attention * (1 + 0.1 * kern_log(factor))) : 1.0f, (int)hp->n_rot, m->arch->rope_neox};
+  return true;
+}
+
+static bool model_ropes(struct model *m, struct bk_error *e) {
+  for (int i = 0; m->rope_factors && i < (int)m->hp.n_rot / 2; i++)
+    if (!(m->rope_factors[i] > 1e-6f && m->rope_factors[i] < 1e6f))
+      return err_set(e, ERR_DATA, "tensor rope_freqs.weight: element %d is %.9g, expected 1e-6 to 1e6", i, (double)m->rope_factors[i]);
+  return model_rope(m, &m->rope, m->hp.rope_base, true, e) &&
+         (m->hp.rope_base_local <= 0 || model_rope(m, &m->rope_local, m->hp.rope_base_local, false, e));
+}
+
+/* ---- packing ---- */
+
+static void model_add_matrix(struct model *m, struct weight *w) {
+  if (!w->quant || w->lookup_only) return;
+  for (int i = 0; i < m->n_matrices; i++)
+    if (m->matrices[i] == w) return;
+  m->matrices[m->n_matrices++] = w;
+}
+
+static size_t model_file_bytes(const struct weight *w, int rows) {
+  return (size_t)rows * (size_t)(w->n_cols / w->quant->block) * w->quant->block_bytes;
+}
+
+/* Collects the matrices that the tape multiplies by and gives each its place in one reserved range. */
+static bool model_plan_packing(struct model *m, struct bk_error *e) {
+  m->matrices = ARENA_NEW(&m->tables, struct weight *, (size_t)m->tape.n_ops * MATMUL_MAX);
+  if (!m->matrices) return err_set(e, ERR_OS, "no memory for the list of matrices");
+  for (int i = 0; i < m->tape.n_ops; i++)
+    for (int k = 0; k < m->tape.ops[i].n_out && m->tape.ops[i].kind == OP_MATMUL; k++)
+      model_add_matrix(m, (struct weight *)(uintptr_t)m->tape.ops[i].w[k]); // the model owns its weights; the tape only reads
+  for (int i = 0; i < m->n_matrices; i++)
+    m->packed_bytes += size_align(form_bytes(m->matrices[i]->quant->form, m->matrices[i]->n_rows, m->matrices[i]->n_cols), 64);
+  m->packed = os_reserve(m->packed_bytes, e);
+  if (!m->packed.beg) return false;
+  os_want_huge(m->packed.beg, m->packed_bytes);
+  char *at = m->packed.beg;
+  for (int i = 0; i < m->n_matrices; i++) {
+    m->matrices[i]->packed = at;
+    at += size_align(form_bytes(m->matrices[i]->quant->form, m->matrices[i]->n_rows, m->matrices[i]->n_cols), 64);
+  }
+  return true;
+}
+
+static int model_piece_groups(const struct weight *w) {
+  size_t bytes = model_file_bytes(w, GROUP);
+  return bytes >= MODEL_PIECE ? 1 : (int)(MODEL_PIECE / bytes);
+}
+
+static int model_weight_pieces(const struct weight *w) {
+  int groups = (w->n_rows + GROUP - 1) / GROUP, each = model_piece_groups(w);
+  return (groups + each - 1) / each;
+}
+
+static int model_pack_pieces(const struct model *m) {
+  int n = 0;
+  for (int i = 0; i < m->n_matrices; i++) n += model_weight_pieces(m->matrices[i]);
+  return n;
+}
+
+static void model_pack(const struct model *m, int piece) {
+  int i = 0;
+  while (piece >= model_weight_pieces(m->matrices[i])) piece -= model_weight_pieces(m->matrices[i++]);
+  const struct weight *w = m->matrices[i];
+  int each = model_piece_groups(w), first = piece * each * GROUP, end = first + each * GROUP;
+  if (end > w->n_rows) end = w->n_rows;
+  size_t group_bytes = form_bytes(w->quant->form, GROUP, w->n_cols);
+  for (int row = first; row < end; row += GROUP)
+    form_pack_group(w->quant, w->file, w->n_rows, w->n_cols, row, (char *)w->packed + group_bytes * (size_t)(row / GROUP));
+  os_forget((const char *)w->file + model_file_bytes(w, first), model_file_bytes(w, end - first));
+}
+
+/* ---- opening ---- */
+
+static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
+  if (!tape_new(&m->tape, 16 + 16 * (int)m->hp.n_layer, &m->tables, e)) return false;
+  m->arch->forward(&m->tape, m);
+  tape_plan(&m->tape, max_rows);
+  return true;
+}
+
+static bool model_open(struct model *m, const char *path, int max_rows, struct bk_error *e) {
+  memset(m, 0, sizeof *m);
+  struct arena whole = os_reserve(MODEL_TABLES, e);
+  if (!whole.beg) return false;
+  m->tables = whole;
+  bool ok = gguf_open(&m->gguf, path, &m->tables, e) && model_read_hparams(m, e) && model_bind_all(m, e) && model_ropes(m, e) &&
+            model_build_tape(m, max_rows, e) && model_plan_packing(m, e);
+  if (ok && gguf_find(&m->gguf, STR("tokenizer.ggml.model"))) ok = token_load(&m->gguf, &m->tables, &m->vocab, e);
+  m->tables_bytes = (size_t)(m->tables.beg - whole.beg);
+  m->tables = whole;
+  if (!ok) {
+    model_close(m);
+    return false;
+  }
+  for (int i = 0; i < m->gguf.n_files; i++) {
+    m->mapped_bytes += m->gguf.files[i].size;
+    m->kept_mapped_bytes += m->gguf.data_start[i];
+  }
+  if (m->token_embd.quant && !m->token_embd.packed) m->kept_mapped_bytes += model_file_bytes(&m->token_embd, m->token_embd.n_rows);
+  return true;
+}
+
+static void model_close(struct model *m) {
+  gguf_close(&m->gguf);
+  os_release(m->packed);
+  os_release(m->tables);
+  memset(m, 0, sizeof *m);
+}

@@ -1,0 +1,137 @@
+/* sample.c -- logits -> a token. Greedy at temperature 0; else penalties, top-k, top-p, min-p, temperature, one draw.
+ *
+ * The order is the one users of other engines know. Same logits, same seed, same settings: same token. Owns nothing: the
+ * candidate list is memory of the caller, (n_vocab) entries.
+ * SPDX-License-Identifier: MIT */
+
+struct sample_settings {
+  float temperature;        // 0: the largest logit
+  int top_k;                // 0: all
+  float top_p, min_p;       // 1 and 0: off
+  float repetition_penalty; // of logits of tokens seen lately, multiplicative (Keskar et al.: CTRL, 2019); 1: off
+  float presence_penalty, frequency_penalty; // subtracted once, and once per occurrence
+  int penalty_window;       // tokens looked back on by all three
+  uint64_t seed;
+};
+static const struct sample_settings sample_defaults = {0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, 0};
+
+struct sample_candidate {
+  float logit;
+  int32_t id;
+};
+
+struct sampler {
+  struct sample_settings set;
+  uint64_t state;                   // splitmix64
+  struct sample_candidate *all;     // (n_vocab)
+  int n_vocab;
+};
+
+static struct sampler sample_start(const struct sample_settings *set, struct sample_candidate *all, int n_vocab) {
+  return (struct sampler){*set, set->seed, all, n_vocab};
+}
+
+/* Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014. */
+static double sample_uniform(struct sampler *s) { // [0, 1)
+  uint64_t z = (s->state += 0x9E3779B97F4A7C15u);
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+}
+
+/* The largest finite logit, the first of equals; -1 if there is none. */
+static int32_t sample_greedy(const float *logits, int n) {
+  int32_t best = -1;
+  for (int i = 0; i < n; i++)
+    if (logits[i] - logits[i] == 0 && (best < 0 || logits[i] > logits[best])) best = i;
+  return best;
+}
+
+static bool sample_before(struct sample_candidate a, struct sample_candidate b) { // in descending order
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+/* Restores the heap below i: the root is the last of the order, so that the best k can be kept. */
+static void sample_sift(struct sample_candidate *c, int n, int i) {
+  for (;;) {
+    int worst = i;
+    for (int child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++)
+      if (sample_before(c[worst], c[child])) worst = child;
+    if (worst == i) return;
+    struct sample_candidate t = c[i];
+    c[i] = c[worst];
+    c[worst] = t;
+    i = worst;
+  }
+}
+
+/* Moves the best k of n to the front, in descending order. */
+static void sample_top(struct sample_candidate *c, int n, int k) {
+  for (int i = k / 2 - 1; i >= 0; i--) sample_sift(c, k, i);
+  for (int i = k; i < n; i++)
+    if (sample_before(c[i], c[0])) {
+      c[0] = c[i];
+      sample_sift(c, k, 0);
+    }
+  for (int i = k - 1; i > 0; i--) {
+    struct sample_candidate t = c[0];
+    c[0] = c[i];
+    c[i] = t;
+    sample_sift(c, i, 0);
+  }
+}
+
+/* Each distinct token among the last ones is found by looking whether it occurs further left. */
+static void sample_penalise(struct sampler *s, const int32_t *recent, int n) {
+  const struct sample_settings *set = &s->set;
+  if (n > set->penalty_window) recent += n - set->penalty_window, n = set->penalty_window;
+  if (set->repetition_penalty == 1 && set->presence_penalty == 0 && set->frequency_penalty == 0) return;
+  for (int i = 0; i < n; i++) {
+    int before = 0, count = 0;
+    for (int j = 0; j < i; j++) before += recent[j] == recent[i];
+    for (int j = i; j < n; j++) count += recent[j] == recent[i];
+    if (before || recent[i] < 0 || recent[i] >= s->n_vocab) continue;
+    float *l = &s->all[recent[i]].logit;
+    *l = *l > 0 ? *l / set->repetition_penalty : *l * set->repetition_penalty;
+    *l -= set->presence_penalty + set->frequency_penalty * (float)count;
+  }
+}
+
+/* The next token, or -1 if no logit is finite. recent: (n_recent) ids so far, oldest first. */
+static int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent, int n_recent) {
+  const struct sample_settings *set = &s->set;
+  struct sample_candidate *c = s->all;
+  int n = 0;
+  for (int i = 0; i < s->n_vocab; i++) c[i] = (struct sample_candidate){logits[i], i};
+  sample_penalise(s, recent, n_recent);
+  for (int i = 0; i < s->n_vocab; i++)
+    if (c[i].logit - c[i].logit == 0) c[n++] = c[i];
+  if (n == 0) return -1;
+  if (set->temperature <= 0) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+      if (sample_before(c[i], c[best])) best = i;
+    return c[best].id;
+  }
+  int k = set->top_k > 0 && set->top_k < n ? set->top_k : n;
+  sample_top(c, n, k);
+  double total = 0, sum = 0;
+  for (int i = 0; i < k; i++) total += kern_exp((double)(c[i].logit - c[0].logit));
+  int keep = k;
+  for (int i = 0; i < k && set->top_p < 1; i++) { // the fewest that reach top_p, at least one
+    sum += kern_exp((double)(c[i].logit - c[0].logit)) / total;
+    if (sum >= (double)set->top_p) {
+      keep = i + 1;
+      break;
+    }
+  }
+  while (keep > 1 && kern_exp((double)(c[keep - 1].logit - c[0].logit)) < (double)set->min_p) keep--;
+  total = 0;
+  for (int i = 0; i < keep; i++) total += kern_exp((double)(c[i].logit - c[0].logit) / (double)set->temperature);
+  double draw = sample_uniform(s) * total;
+  for (int i = 0; i < keep; i++) {
+    draw -= kern_exp((double)(c[i].logit - c[0].logit) / (double)set->temperature);
+    if (draw < 0) return c[i].id;
+  }
+  return c[keep - 1].id;
+}

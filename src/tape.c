@@ -1,0 +1,213 @@
+/* tape.c -- see tape.h. Building, planning and printing; running is cpu.c's business.
+ * SPDX-License-Identifier: MIT */
+#include "tape.h"
+
+static bool tape_new(struct tape *t, int max_ops, struct arena *a, struct bk_error *e) {
+  *t = (struct tape){.max_ops = max_ops, .max_values = 4 * max_ops, .input = VALUE_NONE, .result = VALUE_NONE};
+  t->ops = ARENA_NEW(a, struct op, (size_t)t->max_ops);
+  t->values = ARENA_NEW(a, struct value, (size_t)t->max_values);
+  return (t->ops && t->values) || err_set(e, ERR_OS, "no memory for a tape of %d operations", max_ops);
+}
+
+static struct op *tape_add(struct tape *t, enum op_kind kind) {
+  BK_ASSERT(t->n_ops < t->max_ops); // an architecture's forward is our code: model.c sizes the tape by layers
+  struct op *op = &t->ops[t->n_ops++];
+  *op = (struct op){.kind = kind, .head = t->in_head, .in = {-1, -1, -1}, .out = {-1, -1, -1}};
+  return op;
+}
+
+static int tape_value(struct tape *t, int width) {
+  BK_ASSERT(t->n_values < t->max_values);
+  t->values[t->n_values] = (struct value){width, (int)size_align((size_t)width, 16), t->n_ops - 1, t->n_ops - 1, t->in_head, 0, VALUE_NONE, 0};
+  return t->n_values++;
+}
+
+static int tape_use(struct tape *t, int value) { // by the operation added last
+  if (value == VALUE_NONE) return value;
+  struct value *v = &t->values[value];
+  v->last = t->n_ops - 1;
+  if (v->slice_of != VALUE_NONE) tape_use(t, v->slice_of);
+  return value;
+}
+
+static int tape_slice(struct tape *t, int value, int column, int width) {
+  int slice = tape_value(t, width);
+  t->values[slice].slice_of = value;
+  t->values[slice].column = column;
+  t->values[slice].stride = t->values[value].stride;
+  return slice;
+}
+
+static int tape_embed(struct tape *t, const struct weight *w, float scale) {
+  struct op *op = tape_add(t, OP_EMBED);
+  op->w[0] = w;
+  op->scale = scale;
+  return op->out[0] = tape_value(t, w->n_cols);
+}
+
+static int tape_angles(struct tape *t, const struct rope *r) {
+  struct op *op = tape_add(t, OP_ANGLES);
+  op->rope = r;
+  return op->out[0] = tape_value(t, r->n_rot);
+}
+
+static bool tape_is_float(const struct weight *w) { return form_shapes[w->quant->form].bits == 0; }
+
+static struct op *tape_product(struct tape *t, struct tape_in in) {
+  struct op *op = tape_add(t, OP_MATMUL);
+  op->source = in.source;
+  op->in[0] = tape_use(t, in.x);
+  op->in[1] = tape_use(t, in.y);
+  op->norm[0] = in.norm;
+  op->eps = in.eps;
+  op->act = in.act;
+  return op;
+}
+
+static void tape_matmul(struct tape *t, struct tape_in in, int n, const struct weight *const *w, const float *const *bias, int *out) {
+  BK_ASSERT(n <= MATMUL_MAX);
+  struct op *op = NULL;
+  for (int i = 0; i < n; i++) {
+    // float weights want float panels: another operation
+    if (!op || tape_is_float(op->w[0]) != tape_is_float(w[i])) op = tape_product(t, in);
+    op->w[op->n_out] = w[i];
+    op->bias[op->n_out] = bias ? bias[i] : NULL;
+    out[i] = op->out[op->n_out++] = tape_value(t, w[i]->n_rows);
+  }
+}
+
+static void tape_matmul_add(struct tape *t, struct tape_in in, const struct weight *w, const float *bias, int to) {
+  struct op *op = tape_product(t, in);
+  op->w[0] = w;
+  op->bias[0] = bias;
+  op->n_out = 1;
+  op->out[0] = tape_use(t, to);
+  op->add = true;
+}
+
+static int tape_attention(struct tape *t, const struct tape_heads *h, int q, int k, int v) {
+  struct op heads = {.rope = h->rope, .norm = {h->q_norm, h->k_norm}, .eps = h->eps, .scale = h->scale, .softcap = h->softcap,
+                     .layer = h->layer, .n_head = h->n_head, .n_head_kv = h->n_head_kv, .head_dim = h->head_dim,
+                     .value_dim = h->value_dim, .window = h->window, .out = {-1, -1, -1}};
+  struct op *op = tape_add(t, OP_HEADS);
+  *op = heads;
+  op->kind = OP_HEADS;
+  op->in[0] = tape_use(t, k);
+  op->in[1] = tape_use(t, v);
+  op->in[2] = tape_use(t, h->rope ? h->angles : VALUE_NONE);
+  op->out[0] = tape_use(t, q);
+  op = tape_add(t, OP_ATTENTION);
+  *op = heads;
+  op->kind = OP_ATTENTION;
+  op->in[0] = tape_use(t, q);
+  op->in[1] = op->in[2] = VALUE_NONE;
+  return op->out[0] = tape_value(t, h->n_head * h->value_dim);
+}
+
+static void tape_norm_add(struct tape *t, int x, const float *w, float eps, int to) {
+  struct op *op = tape_add(t, OP_NORM_ADD);
+  op->in[0] = tape_use(t, x);
+  op->norm[0] = w;
+  op->eps = eps;
+  op->out[0] = tape_use(t, to);
+}
+
+static int tape_head(struct tape *t, int x) {
+  BK_ASSERT(!t->in_head);
+  t->values[x].last = t->max_ops; // lives until the last slice of output rows is done
+  t->in_head = true;
+  t->input = tape_value(t, t->values[x].width);
+  t->values[t->input].first = t->n_ops;
+  t->values[t->input].slice_of = VALUE_NONE;
+  t->values[t->input].column = x; // cpu.c copies the wanted rows of x here
+  return t->input;
+}
+
+static void tape_softcap(struct tape *t, int x, float cap) {
+  struct op *op = tape_add(t, OP_SOFTCAP);
+  op->softcap = cap;
+  op->out[0] = tape_use(t, x);
+}
+
+static void tape_result(struct tape *t, int logits) {
+  t->values[logits].last = t->max_ops;
+  t->result = logits;
+}
+
+/* ---- planning ---- */
+
+static size_t tape_value_bytes(const struct tape *t, const struct value *v) {
+  return size_align((size_t)v->stride * sizeof(float) * (size_t)(v->head ? HEAD_ROWS : t->max_rows), 64);
+}
+
+static bool tape_overlap(const struct tape *t, const struct value *a, const struct value *b) {
+  return a->first <= b->last && b->first <= a->last && a->offset < b->offset + tape_value_bytes(t, b) &&
+         b->offset < a->offset + tape_value_bytes(t, a);
+}
+
+/* Each value goes to the lowest place that no value alive at the same time covers: first fit in the order of the tape. */
+static void tape_plan(struct tape *t, int max_rows) {
+  t->max_rows = max_rows;
+  t->scratch_bytes = t->panel_bytes = 0;
+  for (int i = 0; i < t->n_values; i++) {
+    struct value *v = &t->values[i];
+    if (v->slice_of != VALUE_NONE) continue;
+    v->offset = 0;
+    for (int j = 0; j < i; j++) {
+      const struct value *other = &t->values[j];
+      if (other->slice_of != VALUE_NONE || !tape_overlap(t, v, other)) continue;
+      v->offset = other->offset + tape_value_bytes(t, other);
+      j = -1; // the new place must be free of all
+    }
+    if (v->offset + tape_value_bytes(t, v) > t->scratch_bytes) t->scratch_bytes = v->offset + tape_value_bytes(t, v);
+  }
+  for (int i = 0; i < t->n_ops; i++) {
+    const struct op *op = &t->ops[i];
+    if (op->kind == OP_MATMUL) {
+      size_t bytes = panel_bytes(op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols, true);
+      if (!tape_is_float(op->w[0])) { // --exact needs float panels of the same matrix
+        size_t packed = panel_bytes(op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols, false);
+        bytes = packed > bytes ? packed : bytes;
+      }
+      if (bytes > t->panel_bytes) t->panel_bytes = bytes;
+      if (op->w[0]->n_cols > t->widest_row) t->widest_row = op->w[0]->n_cols;
+    }
+    if (op->kind == OP_ATTENTION && attention_scratch(op->head_dim, op->value_dim) > t->attention_floats)
+      t->attention_floats = attention_scratch(op->head_dim, op->value_dim);
+  }
+  for (int i = 0; i < t->n_values; i++) {
+    struct value *v = &t->values[i];
+    if (v->slice_of != VALUE_NONE) v->offset = t->values[v->slice_of].offset + (size_t)v->column * sizeof(float);
+    if (v->width > t->widest_row) t->widest_row = v->width;
+  }
+}
+
+/* ---- printing ---- */
+
+static const char *const tape_op_names[OP_COUNT] = {"embed", "angles", "matmul", "heads", "attention", "norm_add", "softcap"};
+
+static void tape_print_op(const struct tape *t, int i, struct buf *b) {
+  static const char *const sources[] = {"", "rms_norm ", "glu "};
+  const struct op *op = &t->ops[i];
+  buf_printf(b, "%4d %s%-10s", i, op->head ? "* " : "  ", tape_op_names[op->kind]);
+  for (int k = 0; k < 3; k++)
+    if (op->out[k] != VALUE_NONE) buf_printf(b, " v%d(%d)", op->out[k], t->values[op->out[k]].width);
+  buf_printf(b, op->add || op->kind == OP_NORM_ADD ? " += " : " = ");
+  buf_printf(b, "%s", op->kind == OP_MATMUL ? sources[op->source] : "");
+  for (int k = 0; k < 3; k++)
+    if (op->in[k] != VALUE_NONE) buf_printf(b, "v%d ", op->in[k]);
+  for (int k = 0; k < MATMUL_MAX; k++)
+    if (op->w[k])
+      buf_printf(b, "x " STR_FMT "[%d,%d] %s as %s ", STR_ARG(op->w[k]->name), op->w[k]->n_rows, op->w[k]->n_cols, op->w[k]->quant->name,
+                 op->w[k]->packed ? form_shapes[op->w[k]->quant->form].name : "file");
+  if (op->kind == OP_ATTENTION)
+    buf_printf(b, "layer %d, %d heads on %d of %d, window %d", op->layer, op->n_head, op->n_head_kv, op->head_dim, op->window);
+  buf_byte(b, '\n');
+}
+
+/* One line per operation; "*" marks those that run on output rows only. */
+static void tape_print(const struct tape *t, struct buf *b) {
+  for (int i = 0; i < t->n_ops; i++) tape_print_op(t, i, b);
+  buf_printf(b, "%d operations, %d values, %zu bytes of values and %zu of panels for %d rows\n", t->n_ops, t->n_values,
+             t->scratch_bytes, t->panel_bytes, t->max_rows);
+}
