@@ -19,6 +19,12 @@
 #include "hash.c"
 #include "json.c"
 #include "gguf.c"
+#include "token.h"
+#include "token_pre.c"
+#include "token_bpe.c"
+#include "token_spm.c"
+#include "token_unigram.c"
+#include "token_wordpiece.c"
 #include "token.c"
 #include "chat.c"
 #include "kern.c"
@@ -28,6 +34,7 @@
 #include "cpu.c"
 #include "sample.c"
 #include "engine.c"
-
-
+#include "store.c"
+#include "bench.c"
 #include "eval.c"
+#include "verify.c"

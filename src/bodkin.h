@@ -1,13 +1,129 @@
 /* bodkin.h -- the public interface. If a function is not in this file, it is not part of the interface.
+ *
+ * Two things and a verb. A *model* is loaded weights, with their memory and threads. A *session* is one sequence of
+ * tokens that the model has read. bk_session_sync makes a session hold a given sequence: what it already holds of it is
+ * kept, only the rest is computed. Then the logits say what may come next.
+ *
+ *   struct bk_error e = {0};
+ *   struct bk_model *m = bk_model_open("model.gguf", NULL, &e);
+ *   struct bk_session *s = m ? bk_session_open(m, &e) : NULL;
+ *   struct bk_sampler sampler = bk_sampler_default(42);
+ *   int32_t ids[512], n = s ? bk_model_tokenize(m, "Once upon", 9, BK_ADD_SPECIAL, ids, 512, &e) : -1;
+ *   while (n > 0 && n < 512 && bk_session_sync(s, ids, n, &e)) {
+ *     ids[n] = bk_session_sample(s, &sampler, &e);
+ *     if (ids[n] < 0 || bk_model_is_end(m, ids[n])) break;
+ *     char piece[256];
+ *     fwrite(piece, 1, bk_model_piece(m, ids[n++], piece, sizeof piece), stdout);
+ *   }
+ *   if (e.code) fprintf(stderr, "%s\n", e.message);
+ *   bk_session_close(s);
+ *   bk_model_close(m);
+ *
+ * Memory is reserved by bk_model_open and bk_session_open and by nothing else. The same tokens give the same logits, bit
+ * for bit, whatever the number of threads and however the sequence was cut. A model and its sessions belong to one
+ * thread at a time; two models are independent. No function prints, exits or changes a global setting.
  * SPDX-License-Identifier: MIT */
 #ifndef BODKIN_H
 #define BODKIN_H
 
-/* An error: code 0 is none; otherwise a number of sysexits.h and one sentence that names what is wrong and where.
- * Give a zeroed one to each call; the first error is kept. */
+#include <stddef.h>
+#include <stdint.h>
+
+#define BK_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An error: code 0 is none; otherwise a number of sysexits.h (64 usage, 65 bad data, 66 no input, 69 not available,
+ * 71 out of memory, 74 input or output, 75 try later, 77 not permitted) and one sentence that says what is wrong and
+ * where. Give a zeroed one to each call; the first error is kept. */
 struct bk_error {
   int code;
   char message[512];
 };
 
+/* ---- models ---- */
+
+enum bk_kv { BK_KV_F16, BK_KV_F32, BK_KV_Q8_0 };
+
+struct bk_options {     /* zeroed: the defaults */
+  const char *isa;      /* NULL: the best of this machine; else scalar, avx2, avx512, neon or neon_dot */
+  int threads;          /* 0: as many as this process may use */
+  int context;          /* tokens of a session; 0: the model's, at most 4096 */
+  int sessions;         /* open at once; 0: 1 */
+  enum bk_kv kv;        /* how keys and values are kept */
+  int exact;            /* not 0: float32 activations, keys and values; slow */
+  uint64_t memory;      /* ceiling in bytes; 0: none */
+};
+
+struct bk_model;
+
+/* Loads a GGUF file. options NULL: defaults. Result: a model, to be closed; NULL with an error on failure, nothing is
+ * left open then. Any thread. */
+struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e);
+
+/* Frees a model; its sessions must be closed. NULL is allowed. */
+void bk_model_close(struct bk_model *m);
+
+int bk_model_vocabulary(const struct bk_model *m); /* tokens; ids are 0 .. that - 1 */
+int bk_model_context(const struct bk_model *m);    /* tokens of a session */
+
+enum { BK_ADD_SPECIAL = 1,    /* begin and end tokens as the model wants them */
+       BK_PARSE_SPECIAL = 2 };/* control tokens written in the text become control tokens: only for text you trust */
+
+/* Text to at most `max` ids. Result: their number; -1 with an error if they do not fit or the model has no vocabulary. */
+int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e);
+
+/* The bytes of a token, at most `max` of them, not terminated; a character may be spread over several tokens.
+ * Result: the bytes written; 0 for control tokens and for ids out of range. */
+size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max);
+
+/* Does this token end an answer? */
+int bk_model_is_end(const struct bk_model *m, int32_t id);
+
+/* A conversation, as a JSON array of {"role": "...", "content": "..."}, to the ids that ask for the next answer, by the
+ * model's own chat template. What stands in a content can never become a control token. Result: the number of ids; -1
+ * with an error: bad JSON, a template that refuses, a model without one, more than `max`. */
+int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e);
+
+/* ---- sessions ---- */
+
+struct bk_session;
+
+/* Result: an empty session, to be closed before its model; NULL with an error if bk_options.sessions are open. */
+struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e);
+void bk_session_close(struct bk_session *s); /* NULL is allowed */
+
+/* Makes the session hold exactly these n >= 1 tokens. Result: 1; 0 with an error (ids out of range, more than the context,
+ * 75 if bk_session_stop was called meanwhile), and then what the session holds is a prefix of the ids. */
+int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e);
+
+/* Ends a running bk_session_sync at its next step. The only function that a signal handler or another thread may call. */
+void bk_session_stop(struct bk_session *s);
+
+/* Logits after the last token of a successful sync, bk_model_vocabulary of them; valid until the next call that takes the
+ * session. NULL if there was none. */
+const float *bk_session_logits(const struct bk_session *s);
+
+/* ---- sampling ---- */
+
+struct bk_sampler {        /* change what you like; `state` moves with every draw */
+  float temperature;       /* 0: always the most likely token */
+  int top_k;               /* 0: all */
+  float top_p, min_p;      /* 1 and 0: off */
+  float repetition_penalty, presence_penalty, frequency_penalty; /* 1, 0 and 0: off */
+  int penalty_window;      /* tokens looked back on by the three */
+  uint64_t state;          /* set it to a seed: same seed, same tokens */
+};
+
+/* Temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties. */
+struct bk_sampler bk_sampler_default(uint64_t seed);
+
+/* The next token by the session's logits; it is not appended. -1 with an error if no logit is finite. */
+int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -1,9 +1,10 @@
-/* chat.c -- chat templates: messages in, a prompt out, every byte of which knows whether the template or the user wrote it.
+/* chat.c -- chat templates: messages in, a prompt out, every byte of which knows whether the template or the user
+ * wrote it.
  *
- * This file holds the types and the lexer. chat_parse.c compiles, once, into nodes in the arena given; chat_value.c has values
- * and text, chat_string.c, chat_call.c and chat_filter.c what can be called, chat_run.c the interpreter, chat_builtin.c
- * templates for files that have none. The language is Jinja as transformers sets it up: trim_blocks, lstrip_blocks, loop
- * controls, no escaping, and an immutable world but for namespaces and a list's own append and pop.
+ * This file holds the types and the lexer. chat_parse.c compiles, once, into nodes in the arena given; chat_value.c
+ * has values and text, chat_string.c, chat_call.c and chat_filter.c what can be called, chat_run.c the interpreter,
+ * chat_builtin.c templates for files that have none. The language is Jinja as transformers sets it up: trim_blocks,
+ * lstrip_blocks, loop controls, no escaping, and an immutable world but for namespaces and a list's own append and pop.
  * A template is hostile input: nesting, steps, memory and output are bounded, when it is compiled and when it runs.
  * SPDX-License-Identifier: MIT */
 #include "base.h"
@@ -18,7 +19,8 @@
 /* ---- what is rendered, and what comes out ---- */
 
 struct chat_input {
-  const struct json *messages, *tools, *kwargs; // tools and kwargs may be NULL; members of kwargs extend and override the rest
+  // tools and kwargs may be NULL; members of kwargs extend and override the rest
+  const struct json *messages, *tools, *kwargs;
   struct str bos_token, eos_token;              // ptr NULL: undefined, as for a vocabulary without one
   struct str now;                               // what strftime_now sees, 2026-01-15T12:34:56
   bool add_generation_prompt;                   // unless kwargs say otherwise
@@ -39,14 +41,15 @@ struct chat_prompt {
 
 enum chat_kind {
   CHAT_ABSENT, // no value at all: an argument that was not given
-  CHAT_UNDEFINED, CHAT_NONE, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_LIST, CHAT_DICT, CHAT_NAMESPACE, CHAT_LOOP,
+  CHAT_UNDEFINED, CHAT_NONE, CHAT_BOOL, CHAT_INT, CHAT_FLOAT, CHAT_STRING, CHAT_LIST, CHAT_DICT, CHAT_NAMESPACE,
+      CHAT_LOOP,
   CHAT_MACRO, CHAT_METHOD, CHAT_JOINER, CHAT_CYCLER
 };
 
 enum chat_list_kind { CHAT_PLAIN, CHAT_TUPLE, CHAT_RANGE, CHAT_ITEMS, CHAT_KEYS, CHAT_VALUES, CHAT_GENERATOR };
 
-/* Where a string came from: `marks` has one byte per byte, 1 for the user's, or is NULL and `user` speaks for all of it. For other
- * values `user` is what their printed form will be. */
+/* Where a string came from: `marks` has one byte per byte, 1 for the user's, or is NULL and `user` speaks for all of
+ * it. For other values `user` is what their printed form will be. */
 struct chat_value {
   uint8_t kind; // enum chat_kind
   bool user;
@@ -90,7 +93,8 @@ struct chat_dict {
 
 enum chat_op {
   /* expressions */
-  CHAT_CONST, CHAT_NAME, CHAT_MAKE_LIST, CHAT_MAKE_TUPLE, CHAT_MAKE_DICT, CHAT_COND, CHAT_OR, CHAT_AND, CHAT_NOT, CHAT_NEGATE,
+  CHAT_CONST, CHAT_NAME, CHAT_MAKE_LIST, CHAT_MAKE_TUPLE, CHAT_MAKE_DICT, CHAT_COND, CHAT_OR, CHAT_AND, CHAT_NOT,
+      CHAT_NEGATE,
   CHAT_POSITIVE, CHAT_COMPARE, CHAT_FOLD, CHAT_CONCAT, CHAT_POSTFIX,
   /* steps of CHAT_POSTFIX */
   CHAT_ATTRIBUTE, CHAT_ITEM, CHAT_SLICE, CHAT_CALL, CHAT_FILTER, CHAT_TEST,
@@ -104,10 +108,12 @@ enum chat_op {
 struct chat_name {
   struct str text;
   struct chat_name *next; // of the same bucket
+  bool seen;              // while hoisting
+  const struct chat_name *hoisted; // the next of the template's list
 };
 
-/* What the fields mean depends on the kind; children are a list because chains (a + b + c, x.y.z|f) are folded in a loop,
- * so that only brackets and blocks nest. */
+/* What the fields mean depends on the kind; children are a list because chains (a + b + c, x.y.z|f) are folded in a
+ * loop, so that only brackets and blocks nest. */
 struct chat_node {
   uint8_t kind;  // enum chat_op
   uint8_t flags; // CHAT_USES_* of a macro, CHAT_STAR* of an argument
@@ -127,6 +133,7 @@ struct chat_template {
   struct str source; // newlines normalised
   struct chat_node *body;
   struct chat_name *names[CHAT_BUCKETS];
+  const struct chat_name *hoisted; // names that the outermost level sets before it reads them: undefined until then
 };
 
 static const struct chat_builtin *chat_find_filter(struct str name);
@@ -143,7 +150,8 @@ static void chat_line_column(struct str source, uint32_t pos, int *line, int *co
 }
 
 static bool chat_is_space(uint32_t c) { // what Python's str.isspace() says
-  return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+  return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+      (c >= 0x2000 && c <= 0x200A) ||
          c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
@@ -205,8 +213,8 @@ static struct chat_token chat_bad(struct chat_lexer *x, size_t pos, const char *
   return (struct chat_token){CHAT_T_BAD, 0, (uint32_t)pos, STR_NONE};
 }
 
-/* The text before a tag, by the tag's sign: '-' strips all white space, '+' nothing; a block or comment that stands alone at the
- * beginning of its line takes its indentation with it. */
+/* The text before a tag, by the tag's sign: '-' strips all white space, '+' nothing; a block or comment that stands
+ * alone at the beginning of its line takes its indentation with it. */
 static struct str chat_text_before(const struct chat_lexer *x, size_t beg, size_t end, char sign, bool print) {
   struct str text = str_slice(x->src, beg, end);
   if (sign == '-') {
@@ -220,7 +228,8 @@ static struct str chat_text_before(const struct chat_lexer *x, size_t beg, size_
   return text;
 }
 
-/* The end of a block tag or comment at pos ("%}" or "#}", perhaps signed): where the text goes on, or 0 if it does not stand here. */
+/* The end of a block tag or comment at pos ("%}" or "#}", perhaps signed): where the text goes on, or 0 if it does not
+ * stand here. */
 static size_t chat_tag_end(const struct chat_lexer *x, size_t pos, const char *end) {
   bool minus = chat_at(x, pos, "-"), plus = chat_at(x, pos, "+");
   size_t close = pos + (minus || plus);
@@ -323,7 +332,8 @@ static struct chat_token chat_lex_number(struct chat_lexer *x, bool after_dot) {
 }
 
 static bool chat_is_name_byte(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+      (unsigned char)c >= 0x80;
 }
 
 static struct chat_token chat_lex_operator(struct chat_lexer *x) {

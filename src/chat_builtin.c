@@ -1,7 +1,9 @@
-/* chat_builtin.c -- chat templates for model files that carry none, as Jinja text for the same interpreter, and the choice of one.
+/* chat_builtin.c -- chat templates for model files that carry none, as Jinja text for the same interpreter, and the
+ * choice of one.
  *
- * The choice looks only at which special tokens the vocabulary has: a model without any of them was never taught turns, and is not
- * to be wrapped in them. Names are those of formats, not of models. Pure data and two functions; nothing is allocated.
+ * The choice looks only at which special tokens the vocabulary has: a model without any of them was never taught
+ * turns, and is not to be wrapped in them. Names are those of formats, not of models. Pure data and two functions;
+ * nothing is allocated.
  * SPDX-License-Identifier: MIT */
 
 struct chat_builtin_template {
@@ -41,7 +43,8 @@ static const struct chat_builtin_template chat_builtins[] = {
    CHAT_TEXT_OF
    "{{- bos_token -}}"
    "{%- for m in messages -%}"
-   "{{- '<|start_header_id|>' }}{{ m.role }}{{ '<|end_header_id|>\\n\\n' }}{{ text_of(m.content) | trim }}{{ '<|eot_id|>' -}}"
+   "{{- '<|start_header_id|>' }}{{ m.role }}{{ '<|end_header_id|>\\n\\n' -}}"
+   "{{- text_of(m.content) | trim }}{{ '<|eot_id|>' -}}"
    "{%- endfor -%}"
    "{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}"},
   {"phi3-turns", "<|end|>",
@@ -109,6 +112,7 @@ static struct str chat_builtin(struct str name) {
 /* The name of the built-in template whose special token the vocabulary has; STR_NONE for a base model. */
 static struct str chat_choose(bool (*has_token)(void *vocabulary, struct str token), void *vocabulary) {
   for (int i = 0; i < ARRAY_LEN(chat_builtins); i++)
-    if (chat_builtins[i].marker && has_token(vocabulary, str_from(chat_builtins[i].marker))) return str_from(chat_builtins[i].name);
+    if (chat_builtins[i].marker && has_token(vocabulary, str_from(chat_builtins[i].marker)))
+      return str_from(chat_builtins[i].name);
   return STR_NONE;
 }

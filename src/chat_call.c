@@ -1,7 +1,8 @@
-/* chat_call.c -- what a chat template can call: attributes and items of values, filters, tests, methods, global functions.
+/* chat_call.c -- what a chat template can call: attributes and items of values, filters, tests, methods, global
+ * functions.
  *
- * Tables of struct chat_builtin; chat_invoke binds arguments to parameters by place and by name, once for all of them. The
- * semantics are those of jinja2 3.1 in transformers' environment, whose tojson is json.dumps without HTML escapes.
+ * Tables of struct chat_builtin; chat_invoke binds arguments to parameters by place and by name, once for all of them.
+ * The semantics are those of jinja2 3.1 in transformers' environment, whose tojson is json.dumps without HTML escapes.
  * SPDX-License-Identifier: MIT */
 
 struct chat_loop {
@@ -21,7 +22,8 @@ struct chat_cycle { // of cycler() and joiner()
   int at;
 };
 
-static bool chat_invoke(struct chat_run *r, const struct chat_builtin *f, struct chat_value subject, const struct chat_arguments *args, struct chat_value *out);
+static bool chat_invoke(struct chat_run *r, const struct chat_builtin *f, struct chat_value subject,
+                        const struct chat_arguments *args, struct chat_value *out);
 static const struct chat_builtin *chat_find_builtin(const struct chat_builtin *table, int n, struct str name);
 
 /* ---- attributes and items ---- */
@@ -46,7 +48,8 @@ static bool chat_loop_attribute(const struct chat_loop *l, struct str name, stru
 static const struct chat_builtin *chat_find_method(const struct chat_value *object, struct str name);
 
 /* object.name without the fall back to an item; `out` stays absent when there is none. */
-static bool chat_own_attribute(struct chat_run *r, const struct chat_value *object, struct str name, struct chat_value *out) {
+static bool chat_own_attribute(struct chat_run *r, const struct chat_value *object, struct str name,
+                               struct chat_value *out) {
   *out = (struct chat_value){0};
   if (object->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, object);
   if (object->kind == CHAT_LOOP && chat_loop_attribute(object->u.loop, name, out)) return true;
@@ -70,7 +73,8 @@ static bool chat_own_attribute(struct chat_run *r, const struct chat_value *obje
 }
 
 /* object[key], `out` absent when there is no such item, or the object has no items. */
-static bool chat_own_item(struct chat_run *r, const struct chat_value *object, const struct chat_value *key, struct chat_value *out) {
+static bool chat_own_item(struct chat_run *r, const struct chat_value *object, const struct chat_value *key,
+                          struct chat_value *out) {
   int64_t index;
   *out = (struct chat_value){0};
   if (object->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, object);
@@ -94,17 +98,26 @@ static bool chat_getattr(struct chat_run *r, const struct chat_value *object, st
   return true;
 }
 
-static bool chat_getitem(struct chat_run *r, const struct chat_value *object, const struct chat_value *key, struct chat_value *out) {
+static bool chat_getitem(struct chat_run *r, const struct chat_value *object, const struct chat_value *key,
+                         struct chat_value *out) {
   if (!chat_own_item(r, object, key, out)) return false;
-  if (out->kind == CHAT_ABSENT && key->kind == CHAT_STRING && !chat_own_attribute(r, object, chat_str(key), out)) return false;
+  if (out->kind == CHAT_ABSENT && key->kind == CHAT_STRING && !chat_own_attribute(r, object, chat_str(key), out))
+    return false;
   if (out->kind == CHAT_ABSENT) *out = chat_undefined(key->kind == CHAT_STRING ? chat_str(key) : STR("an item"));
   return true;
 }
 
-/* "a.b.0" as attribute= takes it: every part an item or attribute of the one before. */
-static bool chat_attribute_path(struct chat_run *r, struct chat_value item, const struct chat_value *path, struct chat_value *out) {
+/* "a.b.0" as attribute= takes it: every part an item or attribute of the one before, or `otherwise` if that is
+ * missing. */
+static bool chat_attribute_path(struct chat_run *r, struct chat_value item, const struct chat_value *path,
+                                const struct chat_value *otherwise, struct chat_value *out) {
+  bool default_given = otherwise && chat_given(otherwise);
   *out = item;
-  if (path->kind == CHAT_INT) return chat_getitem(r, &item, path, out);
+  if (path->kind == CHAT_INT) {
+    if (!chat_getitem(r, &item, path, out)) return false;
+    if (out->kind == CHAT_UNDEFINED && default_given) *out = *otherwise;
+    return true;
+  }
   if (!chat_need_string(r, path)) return false;
   struct str s = chat_str(path);
   for (size_t pos = 0, dot; pos <= s.len; pos = dot + 1) {
@@ -114,6 +127,7 @@ static bool chat_attribute_path(struct chat_run *r, struct chat_value item, cons
     struct chat_value object = *out, key = chat_string(str_slice(s, pos, dot));
     if (str_to_int(chat_str(&key), &index)) key = chat_int(index);
     if (!chat_spend(r, 0) || !chat_getitem(r, &object, &key, out)) return false;
+    if (out->kind == CHAT_UNDEFINED && default_given) *out = *otherwise;
   }
   return true;
 }
@@ -173,7 +187,8 @@ static bool chat_copy_list(struct chat_run *r, const struct chat_value *v, struc
 
 CHAT_BUILTIN(chat_list_copy) { return CHAT_UNUSED, chat_copy_list(r, &a[0], out); }
 
-static bool chat_dict_view(struct chat_run *r, const struct chat_dict *d, enum chat_list_kind kind, struct chat_value *out) {
+static bool chat_dict_view(struct chat_run *r, const struct chat_dict *d, enum chat_list_kind kind,
+                           struct chat_value *out) {
   struct chat_list *list = chat_new_list(r, d->count, kind, d->user);
   if (!list || !chat_spend(r, (size_t)d->count * 4)) return false;
   for (int i = 0; i < d->count; i++) {
@@ -257,8 +272,10 @@ static const struct chat_builtin chat_dict_methods[] = {
   {"values", "", 0, chat_dict_values},             {"copy", "", 0, chat_dict_copy},
 };
 
-static const struct chat_builtin chat_loop_methods[] = {{"cycle", NULL, 0, chat_loop_cycle}, {"changed", NULL, 0, chat_loop_changed}};
-static const struct chat_builtin chat_cycler_methods[] = {{"next", "", 0, chat_cycler_next}, {"reset", "", 0, chat_cycler_reset}};
+static const struct chat_builtin chat_loop_methods[] = {{"cycle", NULL, 0, chat_loop_cycle},
+                                                        {"changed", NULL, 0, chat_loop_changed}};
+static const struct chat_builtin chat_cycler_methods[] = {{"next", "", 0, chat_cycler_next},
+                                                          {"reset", "", 0, chat_cycler_reset}};
 
 static const struct chat_builtin *chat_find_method(const struct chat_value *object, struct str name) {
   switch (object->kind) {
@@ -290,9 +307,11 @@ CHAT_IS(chat_is_float, a[0].kind == CHAT_FLOAT && !a[0].spelling)
 CHAT_IS(chat_is_boolean, a[0].kind == CHAT_BOOL)
 CHAT_IS(chat_is_true, a[0].kind == CHAT_BOOL && a[0].u.boolean)
 CHAT_IS(chat_is_false, a[0].kind == CHAT_BOOL && !a[0].u.boolean)
-CHAT_IS(chat_is_callable, a[0].kind == CHAT_MACRO || a[0].kind == CHAT_METHOD || a[0].kind == CHAT_JOINER)
+CHAT_IS(chat_is_callable, a[0].kind == CHAT_UNDEFINED || a[0].kind == CHAT_MACRO || a[0].kind == CHAT_METHOD ||
+        a[0].kind == CHAT_JOINER)
 CHAT_IS(chat_is_escaped, a[0].safe)
-CHAT_IS(chat_is_iterable, a[0].kind == CHAT_STRING || a[0].kind == CHAT_LIST || a[0].kind == CHAT_DICT || a[0].kind == CHAT_UNDEFINED)
+CHAT_IS(chat_is_iterable, a[0].kind == CHAT_STRING || a[0].kind == CHAT_LIST || a[0].kind == CHAT_DICT ||
+        a[0].kind == CHAT_UNDEFINED)
 CHAT_IS(chat_is_sequence, a[0].kind == CHAT_STRING || (a[0].kind == CHAT_LIST && a[0].u.list->kind <= CHAT_RANGE) ||
                             a[0].kind == CHAT_DICT || a[0].kind == CHAT_UNDEFINED)
 CHAT_IS(chat_is_filter, a[0].kind == CHAT_STRING && chat_find_filter(chat_str(&a[0])))
@@ -344,7 +363,8 @@ CHAT_BUILTIN(chat_is_same) { // `is` of Python, as far as values that are not ob
   return true;
 }
 
-static bool chat_is_compared(struct chat_run *r, struct chat_value *a, bool less, bool equal, bool more, struct chat_value *out) {
+static bool chat_is_compared(struct chat_run *r, struct chat_value *a, bool less, bool equal, bool more,
+                             struct chat_value *out) {
   int order;
   if (!chat_compare(r, &a[0], &a[1], &order)) return false;
   *out = chat_bool(order < 0 ? less : order > 0 ? more : equal);
@@ -384,7 +404,8 @@ static const struct chat_builtin chat_tests[] = {
   {">", "other", 1, chat_is_gt}, {"ge", "other", 1, chat_is_ge}, {">=", "other", 1, chat_is_ge},
 };
 
-static const struct chat_builtin *chat_find_test(struct str name) { return chat_find_builtin(chat_tests, ARRAY_LEN(chat_tests), name); }
+static const struct chat_builtin *chat_find_test(struct str name) { return chat_find_builtin(chat_tests,
+    ARRAY_LEN(chat_tests), name); }
 
 /* ---- global functions ---- */
 
@@ -392,7 +413,8 @@ CHAT_BUILTIN(chat_global_raise) {
   CHAT_UNUSED;
   struct chat_value s;
   (void)out;
-  return chat_to_string(r, a[1], &s) && chat_fail(r, "the template refuses this conversation: " STR_FMT, STR_ARG(chat_str(&s)));
+  return chat_to_string(r, a[1], &s) && chat_fail(r, "the template refuses this conversation: " STR_FMT,
+                                                  STR_ARG(chat_str(&s)));
 }
 
 CHAT_BUILTIN(chat_global_range) {
@@ -405,11 +427,13 @@ CHAT_BUILTIN(chat_global_range) {
   }
   if (!chat_optional_int(r, &a[3], 1, &step)) return false;
   if (step == 0) return chat_fail(r, "range() with a step of zero");
-  double count = step > 0 ? ((double)stop - (double)start) / (double)step : ((double)start - (double)stop) / -(double)step;
+  double count = step > 0 ? ((double)stop - (double)start) / (double)step :
+      ((double)start - (double)stop) / -(double)step;
   if (count > 100000) return chat_fail(r, "a range of more than 100000 numbers"); // jinja2's own bound
   struct chat_list *list = chat_new_list(r, count > 0 ? (int)count + 1 : 0, CHAT_RANGE, false);
   if (!list || !chat_spend(r, (size_t)list->cap)) return false;
-  for (int64_t i = start; (step > 0 ? i < stop : i > stop) && list->count < list->cap; i += step) list->items[list->count++] = chat_int(i);
+  for (int64_t i = start; (step > 0 ? i < stop : i > stop) && list->count < list->cap; i += step)
+    list->items[list->count++] = chat_int(i);
   return chat_return_list(list, out);
 }
 
@@ -447,7 +471,8 @@ CHAT_BUILTIN(chat_global_namespace) {
   return chat_make_dict(r, args, &d) && (*out = chat_dict_value(d, CHAT_NAMESPACE), true);
 }
 
-static bool chat_new_cycle(struct chat_run *r, enum chat_kind kind, struct chat_value separator, struct chat_list *items, struct chat_value *out) {
+static bool chat_new_cycle(struct chat_run *r, enum chat_kind kind, struct chat_value separator,
+                           struct chat_list *items, struct chat_value *out) {
   struct chat_cycle *c = chat_new(r, 1, sizeof *c);
   if (!c) return false;
   *c = (struct chat_cycle){separator, items, 0};
@@ -494,7 +519,8 @@ static int chat_param_index(const char *params, struct str name) { // from 1; 0 
   return 0;
 }
 
-static bool chat_invoke(struct chat_run *r, const struct chat_builtin *f, struct chat_value subject, const struct chat_arguments *args, struct chat_value *out) {
+static bool chat_invoke(struct chat_run *r, const struct chat_builtin *f, struct chat_value subject,
+                        const struct chat_arguments *args, struct chat_value *out) {
   struct chat_value a[CHAT_PARAMS] = {{0}};
   int n_params = 0;
   a[0] = subject;
@@ -502,12 +528,14 @@ static bool chat_invoke(struct chat_run *r, const struct chat_builtin *f, struct
   if (!f->params) return f->run(r, args, a, out);
   for (const char *p = f->params; *p; p++) n_params += p == f->params || p[-1] == ',';
   BK_ASSERT(n_params < CHAT_PARAMS);
-  if (args->n_pos > n_params) return chat_fail(r, "%s() takes at most %d arguments, %d given", f->name, n_params, args->n_pos);
+  if (args->n_pos > n_params)
+    return chat_fail(r, "%s() takes at most %d arguments, %d given", f->name, n_params, args->n_pos);
   for (int i = 0; i < args->n_pos; i++) a[i + 1] = args->pos[i];
   for (int i = 0; i < args->n_named; i++) {
     int at = chat_param_index(f->params, args->names[i]);
     if (!at) return chat_fail(r, "%s() has no argument '" STR_FMT "'", f->name, STR_ARG(args->names[i]));
-    if (a[at].kind != CHAT_ABSENT) return chat_fail(r, "%s() got '" STR_FMT "' twice", f->name, STR_ARG(args->names[i]));
+    if (a[at].kind != CHAT_ABSENT)
+      return chat_fail(r, "%s() got '" STR_FMT "' twice", f->name, STR_ARG(args->names[i]));
     a[at] = args->named[i];
   }
   for (int i = 1; i <= f->required; i++)

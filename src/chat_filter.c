@@ -1,7 +1,7 @@
 /* chat_filter.c -- the filters of chat templates: jinja2's, with transformers' tojson, and from_json.
  *
- * A filter gets its subject in a[0]. Lazy ones (map, select, items ...) return a generator: a list that is used up by the
- * first loop over it, prints as an object and has no length, because templates in circulation depend on that.
+ * A filter gets its subject in a[0]. Lazy ones (map, select, items ...) return a generator: a list that is used up by
+ * the first loop over it, prints as an object and has no length, because templates in circulation depend on that.
  * SPDX-License-Identifier: MIT */
 
 /* ---- text ---- */
@@ -34,7 +34,8 @@ static bool chat_escape_html(struct chat_run *r, struct chat_value s, struct cha
   size_t plain = 0;
   for (size_t i = 0; i <= s.len; i++) {
     char c = i < s.len ? s.u.ptr[i] : 0;
-    const char *entity = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : NULL;
+    const char *entity = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ?
+        "&#39;" : NULL;
     if (!entity && i < s.len) continue;
     if (!chat_put_value(r, &x, chat_cut(s, plain, i))) return false;
     if (entity && !chat_put(r, &x, entity, s.marks ? s.marks[i] : s.user)) return false;
@@ -93,7 +94,8 @@ CHAT_BUILTIN(chat_filter_indent) {
   struct chat_value s, indent = chat_string(STR("    "));
   struct chat_text x = {0}, spaces = {0};
   bool first = chat_truth(&a[2]), blank = chat_truth(&a[3]);
-  if (!chat_to_string(r, a[0], &s)) return false;
+  if (!chat_need_string(r, &a[0])) return false;
+  s = a[0];
   if (a[1].kind == CHAT_STRING) {
     indent = a[1];
   } else if (a[1].kind != CHAT_ABSENT) {
@@ -127,12 +129,14 @@ CHAT_BUILTIN(chat_filter_truncate) {
   struct chat_value s, end = a[3].kind == CHAT_ABSENT ? chat_string(STR("...")) : a[3];
   struct chat_text x = {0};
   int64_t length, leeway;
-  if (!chat_to_string(r, a[0], &s) || !chat_need_string(r, &end)) return false;
+  int64_t n;
+  if (!chat_need_string(r, &end) || !chat_length(r, &a[0], &n)) return false;
   if (!chat_optional_int(r, &a[1], 255, &length) || !chat_optional_int(r, &a[4], 5, &leeway)) return false;
-  int64_t n = (int64_t)chat_count_chars(chat_str(&s)), room = length - (int64_t)chat_count_chars(chat_str(&end));
-  *out = s;
+  int64_t room = length - (int64_t)chat_count_chars(chat_str(&end));
+  *out = s = a[0];
   if (length < 0 || leeway < 0 || room < 0) return chat_fail(r, "truncate() needs a length that holds its end");
   if (n <= length || n - length <= leeway) return true;
+  if (!chat_need_string(r, &s)) return false;
   size_t cut = 0;
   for (int64_t i = 0; i < room; i++) utf8_decode(chat_str(&s), &cut);
   if (!chat_truth(&a[2])) {
@@ -161,7 +165,8 @@ CHAT_BUILTIN(chat_filter_wordcount) {
     uint32_t c = utf8_decode(chat_str(&s), &pos), next = 0;
     size_t look = pos;
     if (pos < s.len) next = utf8_decode(chat_str(&s), &look);
-    bool in = chat_is_letter(c) || chat_in(c, '0', '9') || c == '_', more = chat_is_letter(next) || chat_in(next, '0', '9') || next == '_';
+    bool in = chat_is_letter(c) || chat_in(c, '0', '9') || c == '_', more = chat_is_letter(next) ||
+        chat_in(next, '0', '9') || next == '_';
     n += in && !more;
   }
   *out = chat_int(n);
@@ -177,8 +182,10 @@ CHAT_BUILTIN(chat_filter_urlencode) {
   if (!chat_to_string(r, a[0], &s)) return false;
   for (size_t i = 0; i < s.len; i++) {
     char c = s.u.ptr[i], escape[4] = {'%', hex[(unsigned char)c >> 4], hex[c & 15], 0};
-    bool plain = chat_is_letter((unsigned char)c < 128 ? (unsigned char)c : 0) || chat_in((unsigned char)c, '0', '9') || (c && strchr("_.-~/", c));
-    if (plain ? !chat_put_value(r, &x, chat_cut(s, i, i + 1)) : !chat_put(r, &x, escape, s.marks ? s.marks[i] : s.user)) return false;
+    bool plain = chat_is_letter((unsigned char)c < 128 ? (unsigned char)c : 0) || chat_in((unsigned char)c, '0', '9') ||
+        (c && strchr("_.-~/", c));
+    if (plain ? !chat_put_value(r, &x, chat_cut(s, i, i + 1)) : !chat_put(r, &x, escape, s.marks ? s.marks[i] : s.user))
+      return false;
   }
   *out = chat_text_value(&x);
   return true;
@@ -270,6 +277,23 @@ static bool chat_based_int(struct str s, int64_t base, int64_t *out) {
   return true;
 }
 
+/* A float cut to a whole number; beyond int64 it keeps its digits, as Python's would. */
+static bool chat_truncate(struct chat_run *r, double d, struct chat_value *out) {
+  char text[400], *kept;
+  if (d - d != 0) return chat_fail(r, "cannot convert float infinity to integer");
+  if (d > -9.2e18 && d < 9.2e18) {
+    *out = chat_int((int64_t)d);
+    return true;
+  }
+  *out = chat_float(d);
+  snprintf(text, sizeof text, "%.0f", d);
+  out->len = strlen(text);
+  if (!(kept = chat_new(r, out->len, 1))) return false;
+  memcpy(kept, text, out->len);
+  out->spelling = kept;
+  return true;
+}
+
 CHAT_BUILTIN(chat_filter_int) {
   CHAT_UNUSED;
   char text[80];
@@ -286,11 +310,13 @@ CHAT_BUILTIN(chat_filter_int) {
   if (a[0].kind == CHAT_STRING) {
     struct str s = chat_number_text(&a[0], text);
     if (chat_based_int(s, base, &i)) *out = chat_int(i), out->user = user;
-    else if (str_to_double(s, &d) && d > -9.2e18 && d < 9.2e18) *out = chat_int((int64_t)d), out->user = user;
+    else if (str_to_double(s, &d) && !chat_truncate(r, d, out)) return false;
+    if (out->kind == CHAT_INT || out->kind == CHAT_FLOAT) out->user = user;
   } else if (chat_integer(&a[0], &i)) {
     *out = chat_int(i), out->user = user;
-  } else if (chat_number(&a[0], &d) && d > -9.2e18 && d < 9.2e18) {
-    *out = chat_int((int64_t)d), out->user = user;
+  } else if (chat_number(&a[0], &d)) {
+    if (!chat_truncate(r, d, out)) return false;
+    out->user = user;
   }
   return true;
 }
@@ -326,7 +352,8 @@ CHAT_BUILTIN(chat_filter_round) {
   if (!chat_optional_int(r, &a[1], 0, &precision)) return false;
   if (precision < -300 || precision > 300) return chat_fail(r, "round() to %lld digits", (long long)precision);
   bool up = chat_is(&a[2], "ceil"), down = chat_is(&a[2], "floor");
-  if (!up && !down && a[2].kind != CHAT_ABSENT && !chat_is(&a[2], "common")) return chat_fail(r, "round() does common, ceil or floor");
+  if (!up && !down && a[2].kind != CHAT_ABSENT && !chat_is(&a[2], "common"))
+    return chat_fail(r, "round() does common, ceil or floor");
   scale = pow(10, (double)precision);
   if (up || down) {
     d = (up ? ceil(d * scale) : floor(d * scale)) / scale;
@@ -360,6 +387,7 @@ CHAT_BUILTIN(chat_filter_first) {
   if (a[0].kind == CHAT_STRING || (a[0].kind == CHAT_LIST && a[0].u.list->kind != CHAT_GENERATOR)) {
     if (!chat_at_index(r, &a[0], 0, out)) return false;
     if (out->kind == CHAT_ABSENT) *out = chat_undefined(STR("the first item"));
+    out->safe = false;
     return true;
   }
   if (!chat_items(r, &a[0], &list)) return false;
@@ -371,7 +399,8 @@ CHAT_BUILTIN(chat_filter_first) {
 CHAT_BUILTIN(chat_filter_last) {
   CHAT_UNUSED;
   struct chat_list *list;
-  if (a[0].kind == CHAT_LIST && a[0].u.list->kind == CHAT_GENERATOR) return chat_fail(r, "'generator' object is not reversible");
+  if (a[0].kind == CHAT_LIST && a[0].u.list->kind == CHAT_GENERATOR)
+    return chat_fail(r, "'generator' object is not reversible");
   if (!chat_items(r, &a[0], &list)) return false;
   *out = list->count ? list->items[list->count - 1] : chat_undefined(STR("the last item"));
   return true;
@@ -402,7 +431,7 @@ CHAT_BUILTIN(chat_filter_join) {
   if (!chat_items(r, &a[0], &list)) return false;
   for (int i = 0; i < list->count; i++) {
     item = list->items[i];
-    if (chat_given(&a[2]) && !chat_attribute_path(r, list->items[i], &a[2], &item)) return false;
+    if (chat_given(&a[2]) && !chat_attribute_path(r, list->items[i], &a[2], NULL, &item)) return false;
     if (i && !chat_put_value(r, &x, separator)) return false;
     if (!chat_to_string(r, item, &text) || !chat_put_value(r, &x, text)) return false;
   }
@@ -419,28 +448,31 @@ CHAT_BUILTIN(chat_filter_items) {
 }
 
 /* What is sorted or compared by: an attribute of the item, or itself; text without regard to case unless asked for. */
-static bool chat_sort_key(struct chat_run *r, struct chat_value item, const struct chat_value *attribute, bool case_matters, struct chat_value *out) {
+static bool chat_sort_key(struct chat_run *r, struct chat_value item, const struct chat_value *attribute,
+                          bool case_matters, struct chat_value *out) {
   *out = item;
-  if (chat_given(attribute) && !chat_attribute_path(r, item, attribute, out)) return false;
+  if (chat_given(attribute) && !chat_attribute_path(r, item, attribute, NULL, out)) return false;
   item = *out;
   return case_matters || item.kind != CHAT_STRING || chat_change_case(r, item, CHAT_LOWER, out);
 }
 
-/* sort(attribute="a,b"): a list of keys. */
-static bool chat_sort_keys(struct chat_run *r, struct chat_value item, const struct chat_value *attribute, bool case_matters, struct chat_value *out) {
-  if (attribute->kind != CHAT_STRING || str_find(chat_str(attribute), STR(","), 0) == SIZE_MAX)
-    return chat_sort_key(r, item, attribute, case_matters, out);
-  struct chat_list *keys = chat_new_list(r, 0, CHAT_PLAIN, false);
-  struct str s = chat_str(attribute);
+/* sort(attribute="a,b"): always a list of keys, so that equal keys need no order. */
+static bool chat_sort_keys(struct chat_run *r, struct chat_value item, const struct chat_value *attribute,
+                           bool case_matters,
+                           struct chat_value *out) {
+  struct chat_list *keys = chat_new_list(r, 1, CHAT_PLAIN, false);
+  struct chat_value key;
   if (!keys) return false;
+  *out = chat_list_value(keys);
+  if (attribute->kind != CHAT_STRING)
+    return chat_sort_key(r, item, attribute, case_matters, &key) && chat_append(r, keys, key);
+  struct str s = chat_str(attribute);
   for (size_t pos = 0, comma; pos <= s.len; pos = comma + 1) {
-    struct chat_value key;
     comma = str_find(s, STR(","), pos);
     if (comma == SIZE_MAX) comma = s.len;
     struct chat_value part = chat_string(str_slice(s, pos, comma));
     if (!chat_sort_key(r, item, &part, case_matters, &key) || !chat_append(r, keys, key)) return false;
   }
-  *out = chat_list_value(keys);
   return true;
 }
 
@@ -462,7 +494,8 @@ CHAT_BUILTIN(chat_filter_dictsort) { // case_sensitive, by, reverse
   struct chat_value items, none = {0};
   bool by_value = chat_is(&a[2], "value");
   if (a[0].kind != CHAT_DICT) return chat_fail_type(r, &a[0], "a dictionary");
-  if (a[2].kind != CHAT_ABSENT && !by_value && !chat_is(&a[2], "key")) return chat_fail(r, "dictsort() sorts by 'key' or 'value'");
+  if (a[2].kind != CHAT_ABSENT && !by_value && !chat_is(&a[2], "key"))
+    return chat_fail(r, "dictsort() sorts by 'key' or 'value'");
   if (!chat_dict_view(r, a[0].u.dict, CHAT_ITEMS, &items)) return false;
   struct chat_list *list = items.u.list;
   struct chat_value *keys = chat_new(r, (size_t)list->count, sizeof *keys);
@@ -476,12 +509,15 @@ CHAT_BUILTIN(chat_filter_dictsort) { // case_sensitive, by, reverse
 
 CHAT_BUILTIN(chat_filter_unique) { // case_sensitive, attribute
   CHAT_UNUSED;
-  struct chat_list *from, *keys = chat_new_list(r, 0, CHAT_PLAIN, false), *list = chat_new_list(r, 0, CHAT_GENERATOR, a[0].user);
+  struct chat_list *from, *keys = chat_new_list(r, 0, CHAT_PLAIN, false), *list =
+      chat_new_list(r, 0, CHAT_GENERATOR, a[0].user);
   if (!keys || !list || !chat_items(r, &a[0], &from)) return false;
   for (int i = 0; i < from->count; i++) {
     struct chat_value key;
     bool seen = false;
     if (!chat_sort_key(r, from->items[i], &a[2], chat_truth(&a[1]), &key)) return false;
+    if (key.kind == CHAT_DICT || (key.kind == CHAT_LIST && key.u.list->kind == CHAT_PLAIN))
+      return chat_fail(r, "unhashable type: '%s'", chat_type_name(&key));
     for (int k = 0; k < keys->count && !seen; k++)
       if (!chat_equal(r, &keys->items[k], &key, &seen)) return false;
     if (!seen && (!chat_append(r, keys, key) || !chat_append(r, list, from->items[i]))) return false;
@@ -509,7 +545,8 @@ static bool chat_extreme(struct chat_run *r, struct chat_value *a, int sign, str
 CHAT_BUILTIN(chat_filter_min) { return CHAT_UNUSED, chat_extreme(r, a, 1, out); }
 CHAT_BUILTIN(chat_filter_max) { return CHAT_UNUSED, chat_extreme(r, a, -1, out); }
 
-static bool chat_arithmetic(struct chat_run *r, int op, const struct chat_value *a, const struct chat_value *b, struct chat_value *out);
+static bool chat_arithmetic(struct chat_run *r, int op, const struct chat_value *a, const struct chat_value *b,
+                            struct chat_value *out);
 
 CHAT_BUILTIN(chat_filter_sum) { // attribute, start
   CHAT_UNUSED;
@@ -518,7 +555,7 @@ CHAT_BUILTIN(chat_filter_sum) { // attribute, start
   if (!chat_items(r, &a[0], &list)) return false;
   for (int i = 0; i < list->count; i++) {
     struct chat_value item = list->items[i], next;
-    if (chat_given(&a[1]) && !chat_attribute_path(r, list->items[i], &a[1], &item)) return false;
+    if (chat_given(&a[1]) && !chat_attribute_path(r, list->items[i], &a[1], NULL, &item)) return false;
     if (!chat_arithmetic(r, '+', &total, &item, &next)) return false;
     total = next;
   }
@@ -533,7 +570,8 @@ CHAT_BUILTIN(chat_filter_batch) { // linecount, fill_with
   if (!list || !chat_items(r, &a[0], &from) || !chat_need_int(r, &a[1], &n)) return false;
   for (int i = 0; i < from->count; i++) {
     if (!line || line->count == n) {
-      if (!(line = chat_new_list(r, 0, CHAT_PLAIN, a[0].user)) || !chat_append(r, list, chat_list_value(line))) return false;
+      if (!(line = chat_new_list(r, 0, CHAT_PLAIN, a[0].user)) || !chat_append(r, list, chat_list_value(line)))
+        return false;
     }
     if (!chat_append(r, line, from->items[i])) return false;
   }
@@ -561,14 +599,23 @@ CHAT_BUILTIN(chat_filter_slice) { // slices, fill_with
 
 CHAT_BUILTIN(chat_filter_groupby) { // attribute, default, case_sensitive
   CHAT_UNUSED;
-  struct chat_value sorted, b[CHAT_PARAMS] = {a[0], {0}, a[3], a[1]}, last = {0};
+  CHAT_UNUSED;
+  struct chat_value sorted, last = {0};
   struct chat_list *list = chat_new_list(r, 0, CHAT_PLAIN, a[0].user), *group = NULL;
-  if (!list || !chat_filter_sort(r, args, b, &sorted)) return false;
-  for (int i = 0; i < sorted.u.list->count; i++) {
-    struct chat_value item = sorted.u.list->items[i], key, name;
+  if (!list || !chat_copy_list(r, &a[0], &sorted)) return false;
+  int n = sorted.u.list->count;
+  struct chat_value *keys = chat_new(r, (size_t)n, sizeof *keys);
+  if (!keys) return false;
+  for (int i = 0; i < n; i++) {
+    struct chat_value v, none = {0};
+    if (!chat_attribute_path(r, sorted.u.list->items[i], &a[1], &a[2], &v)) return false;
+    if (!chat_sort_key(r, v, &none, chat_truth(&a[3]), &keys[i])) return false;
+  }
+  if (!chat_sort(r, keys, sorted.u.list->items, n, false)) return false;
+  for (int i = 0; i < n; i++) {
+    struct chat_value item = sorted.u.list->items[i], key = keys[i], name;
     bool same = false;
-    if (!chat_sort_key(r, item, &a[1], chat_truth(&a[3]), &key) || !chat_attribute_path(r, item, &a[1], &name)) return false;
-    if (name.kind == CHAT_UNDEFINED && a[2].kind != CHAT_ABSENT) name = key = a[2];
+    if (!chat_attribute_path(r, item, &a[1], &a[2], &name)) return false;
     if (group && !chat_equal(r, &key, &last, &same)) return false;
     if (!same) {
       struct chat_list *pair = chat_new_list(r, 2, CHAT_TUPLE, a[0].user);
@@ -585,6 +632,15 @@ CHAT_BUILTIN(chat_filter_groupby) { // attribute, default, case_sensitive
 
 /* ---- filters that apply filters and tests ---- */
 
+/* All arguments but the first positional ones. */
+static struct chat_arguments chat_rest(const struct chat_arguments *args, int skip) {
+  struct chat_arguments rest = *args;
+  if (skip > rest.n_pos) skip = rest.n_pos;
+  if (skip) rest.pos += skip;
+  rest.n_pos -= skip;
+  return rest;
+}
+
 CHAT_BUILTIN(chat_filter_map) { // map("upper"), map("replace", "a", "b"), map(attribute="x", default=y)
   CHAT_UNUSED;
   struct chat_list *from, *list;
@@ -596,23 +652,27 @@ CHAT_BUILTIN(chat_filter_map) { // map("upper"), map("replace", "a", "b"), map(a
   const struct chat_builtin *f = NULL;
   if (!chat_truth(&a[0])) return chat_return_list(chat_new_list(r, 0, CHAT_GENERATOR, false), out); // of none, too
   if (attribute.kind == CHAT_ABSENT) {
-    if (!args->n_pos || !chat_need_string(r, &args->pos[0])) return args->n_pos ? false : chat_fail(r, "map() requires a filter argument");
-    if (!(f = chat_find_filter(chat_str(&args->pos[0])))) return chat_fail(r, "the filter '" STR_FMT "' is not supported", STR_ARG(chat_str(&args->pos[0])));
+    if (!args->n_pos || !chat_need_string(r, &args->pos[0]))
+      return args->n_pos ? false : chat_fail(r, "map() requires a filter argument");
+    if (!(f = chat_find_filter(chat_str(&args->pos[0]))))
+      return chat_fail(r, "the filter '" STR_FMT "' is not supported", STR_ARG(chat_str(&args->pos[0])));
   }
-  struct chat_arguments rest = {args->pos + 1, args->n_pos - 1, args->n_named, args->names, args->named};
+  struct chat_arguments rest = chat_rest(args, 1);
   if (!chat_items(r, &a[0], &from) || !(list = chat_new_list(r, from->count, CHAT_GENERATOR, a[0].user))) return false;
   if (!chat_deeper(r)) return false;
   for (int i = 0; i < from->count; i++, list->count++) {
     struct chat_value *v = &list->items[i];
-    if (f ? !chat_invoke(r, f, from->items[i], &rest, v) : !chat_attribute_path(r, from->items[i], &attribute, v)) return false;
-    if (!f && v->kind == CHAT_UNDEFINED && otherwise.kind != CHAT_ABSENT) *v = otherwise;
+    if (f ? !chat_invoke(r, f, from->items[i], &rest, v) : !chat_attribute_path(r, from->items[i], &attribute,
+                                                                                &otherwise, v)) return false;
   }
   r->depth--;
   return chat_return_list(list, out);
 }
 
-/* select, reject, selectattr, rejectattr: the items (or those with an attribute) that pass a test, or are true without one. */
-static bool chat_select(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a, bool by_attribute, bool wanted, struct chat_value *out) {
+/* select, reject, selectattr, rejectattr: the items (or those with an attribute) that pass a test, or are true without
+ * one. */
+static bool chat_select(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a, bool by_attribute,
+                        bool wanted, struct chat_value *out) {
   struct chat_list *from, *list = chat_new_list(r, 0, CHAT_GENERATOR, a[0].user);
   const struct chat_builtin *test = NULL;
   int at = by_attribute;
@@ -621,12 +681,13 @@ static bool chat_select(struct chat_run *r, const struct chat_arguments *args, s
   if (args->n_pos < at) return chat_fail(r, "the name of an attribute is missing");
   if (args->n_pos > at) {
     if (!chat_need_string(r, &args->pos[at])) return false;
-    if (!(test = chat_find_test(chat_str(&args->pos[at])))) return chat_fail(r, "the test '" STR_FMT "' is not supported", STR_ARG(chat_str(&args->pos[at])));
+    if (!(test = chat_find_test(chat_str(&args->pos[at]))))
+      return chat_fail(r, "the test '" STR_FMT "' is not supported", STR_ARG(chat_str(&args->pos[at])));
   }
-  struct chat_arguments rest = {args->pos + at + 1, args->n_pos - at - 1, args->n_named, args->names, args->named};
+  struct chat_arguments rest = chat_rest(args, at + 1);
   for (int i = 0; i < from->count; i++) {
     struct chat_value v = from->items[i], passed;
-    if (by_attribute && !chat_attribute_path(r, from->items[i], &args->pos[0], &v)) return false;
+    if (by_attribute && !chat_attribute_path(r, from->items[i], &args->pos[0], NULL, &v)) return false;
     passed = chat_bool(chat_truth(&v));
     if (test && !chat_invoke(r, test, v, &rest, &passed)) return false;
     if (chat_truth(&passed) == wanted && !chat_append(r, list, from->items[i])) return false;
@@ -690,4 +751,5 @@ static const struct chat_builtin chat_filters[] = {
   {"wordcount", "", 0, chat_filter_wordcount},
 };
 
-static const struct chat_builtin *chat_find_filter(struct str name) { return chat_find_builtin(chat_filters, ARRAY_LEN(chat_filters), name); }
+static const struct chat_builtin *chat_find_filter(struct str name) { return chat_find_builtin(chat_filters,
+    ARRAY_LEN(chat_filters), name); }

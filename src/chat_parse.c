@@ -1,8 +1,9 @@
-/* chat_parse.c -- the compiler of chat templates: Jinja text in, a tree of nodes in an arena out, or line, column and what is wrong.
+/* chat_parse.c -- the compiler of chat templates: Jinja text in, a tree of nodes in an arena out, or line, column and
+ * what is wrong.
  *
- * Recursive descent as deep as CHAT_NESTING; chains of operators, subscripts and filters are flat lists, so that only brackets
- * and blocks nest. The first error sticks and every function then returns NULL. A filter or test that does not exist is an
- * error at once, unless it stands inside a condition: then, as in jinja2, only when it is reached.
+ * Recursive descent as deep as CHAT_NESTING; chains of operators, subscripts and filters are flat lists, so that only
+ * brackets and blocks nest. The first error sticks and every function then returns NULL. A filter or test that does
+ * not exist is an error at once, unless it stands inside a condition: then, as in jinja2, only when it is reached.
  * SPDX-License-Identifier: MIT */
 
 struct chat_parser {
@@ -41,7 +42,8 @@ static void chat_next(struct chat_parser *p) {
 }
 
 static const char *chat_describe(const struct chat_token *t, char text[64]) {
-  static const char *const names[] = {"the end of the template", "text", "'{{'", "'}}'", "'{%'", "'%}'", 0, "a string", "a number", "a number"};
+  static const char *const names[] = {"the end of the template", "text", "'{{'", "'}}'", "'{%'", "'%}'", 0, "a string",
+                                      "a number", "a number"};
   if (t->kind <= CHAT_T_FLOAT && names[t->kind]) return names[t->kind];
   snprintf(text, 64, "'%.*s'", t->text.len > 40 ? 40 : (int)t->text.len, t->text.ptr ? t->text.ptr : "");
   return text;
@@ -123,7 +125,7 @@ static const struct chat_name *chat_intern(struct chat_parser *p, struct str tex
   struct chat_name *n = chat_find_name(p->template, text);
   if (n || !(n = chat_keep(p, sizeof *n))) return n;
   struct chat_name **bucket = &p->template->names[str_hash(text) % CHAT_BUCKETS];
-  *n = (struct chat_name){text, *bucket};
+  *n = (struct chat_name){.text = text, .next = *bucket};
   *bucket = n;
   return n;
 }
@@ -141,10 +143,12 @@ static const struct chat_name *chat_take_name(struct chat_parser *p) {
 /* ---- literals ---- */
 
 static int chat_hex_digit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 :
+      -1;
 }
 
-/* The escapes of Python's string literals; i stands behind the backslash. Returns false for what is no escape at all. */
+/* The escapes of Python's string literals; i stands behind the backslash. Returns false for what is no escape at all.
+ * */
 static bool chat_escape(struct str s, size_t *i, uint32_t *code, bool *bad) {
   static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
   char c = s.ptr[*i];
@@ -156,7 +160,8 @@ static bool chat_escape(struct str s, size_t *i, uint32_t *code, bool *bad) {
   }
   if (c >= '0' && c <= '7') {
     *code = 0;
-    for (int k = 0; k < 3 && *i < s.len && s.ptr[*i] >= '0' && s.ptr[*i] <= '7'; k++) *code = *code * 8 + (uint32_t)(s.ptr[(*i)++] - '0');
+    for (int k = 0; k < 3 && *i < s.len && s.ptr[*i] >= '0' && s.ptr[*i] <= '7'; k++)
+      *code = *code * 8 + (uint32_t)(s.ptr[(*i)++] - '0');
     return true;
   }
   int digits = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
@@ -222,7 +227,8 @@ static struct chat_node *chat_parse_string(struct chat_parser *p) {
   for (chat_next(p); !p->failed && p->token.kind == CHAT_T_STRING; chat_next(p)) { // "a" "b" is one string
     struct str more = chat_unescape(p, p->token.text, p->token.pos);
     char *both = p->failed ? NULL : arena_alloc(p->arena, whole.len + more.len, 1, 1);
-    if (!both) return p->failed ? NULL : chat_refuse(p, n->pos, "the template does not fit in the memory set aside for it");
+    if (!both)
+      return p->failed ? NULL : chat_refuse(p, n->pos, "the template does not fit in the memory set aside for it");
     if (whole.len) memcpy(both, whole.ptr, whole.len);
     if (more.len) memcpy(both + whole.len, more.ptr, more.len);
     whole = (struct str){both, whole.len + more.len};
@@ -281,7 +287,8 @@ static struct chat_node *chat_parse_list(struct chat_parser *p) {
 }
 
 static struct chat_node *chat_parse_dict(struct chat_parser *p) {
-  struct chat_node *dict = chat_new_node(p, CHAT_MAKE_DICT, p->token.pos), *tail = NULL; // children: key, value, key, value ...
+  // children: key, value, key, value ...
+  struct chat_node *dict = chat_new_node(p, CHAT_MAKE_DICT, p->token.pos), *tail = NULL;
   chat_next(p);
   while (dict && !chat_is_op(p, '}')) {
     if (tail && !chat_need_op(p, ',')) return NULL;
@@ -400,8 +407,10 @@ static struct chat_node *chat_parse_filter(struct chat_parser *p) {
 }
 
 static bool chat_starts_test_argument(const struct chat_parser *p) {
-  if (p->token.kind == CHAT_T_NAME) return !chat_is_word(p, "else") && !chat_is_word(p, "or") && !chat_is_word(p, "and");
-  return p->token.kind == CHAT_T_STRING || p->token.kind == CHAT_T_INT || p->token.kind == CHAT_T_FLOAT || chat_is_op(p, '[') ||
+  if (p->token.kind == CHAT_T_NAME)
+    return !chat_is_word(p, "else") && !chat_is_word(p, "or") && !chat_is_word(p, "and");
+  return p->token.kind == CHAT_T_STRING || p->token.kind == CHAT_T_INT || p->token.kind == CHAT_T_FLOAT ||
+      chat_is_op(p, '[') ||
          chat_is_op(p, '{');
 }
 
@@ -428,7 +437,8 @@ static struct chat_node *chat_parse_test(struct chat_parser *p) {
 }
 
 /* Appends a step, making a chain out of a bare primary when the first comes. */
-static bool chat_add_step(struct chat_parser *p, struct chat_node **chain, struct chat_node **tail, struct chat_node *step) {
+static bool chat_add_step(struct chat_parser *p, struct chat_node **chain, struct chat_node **tail,
+                          struct chat_node *step) {
   if (!step) return false;
   if (!*tail) {
     struct chat_node *n = chat_new_node(p, CHAT_POSTFIX, (*chain)->pos);
@@ -538,7 +548,8 @@ static struct chat_node *chat_parse_not(struct chat_parser *p) {
 static struct chat_node *chat_parse_logic(struct chat_parser *p, bool either) {
   struct chat_node *n = either ? chat_parse_logic(p, false) : chat_parse_not(p), *chain = NULL, *tail = NULL;
   while (n && chat_take_word(p, either ? "or" : "and")) {
-    if (!chain && (!(chain = chat_new_node(p, either ? CHAT_OR : CHAT_AND, n->pos)) || !chat_add(chain, &tail, n))) return NULL;
+    if (!chain && (!(chain = chat_new_node(p, either ? CHAT_OR : CHAT_AND, n->pos)) || !chat_add(chain, &tail, n)))
+      return NULL;
     if (!chat_add(chain, &tail, either ? chat_parse_logic(p, false) : chat_parse_not(p))) return NULL;
   }
   return p->failed ? NULL : chain ? chain : n;
@@ -568,7 +579,8 @@ static struct chat_node *chat_parse_target(struct chat_parser *p) {
   struct chat_node *tuple = NULL, *tail = NULL, *one = NULL;
   if (!chat_enter(p)) return NULL;
   do {
-    if (one && (chat_is_word(p, "in") || chat_is_op(p, '=') || chat_is_op(p, ')'))) break; // a comma too many is allowed
+    // a comma too many is allowed
+    if (one && (chat_is_word(p, "in") || chat_is_op(p, '=') || chat_is_op(p, ')'))) break;
     uint32_t pos = p->token.pos;
     if (chat_take_op(p, '(')) {
       one = chat_parse_target(p);
@@ -606,7 +618,7 @@ static bool chat_parse_block(struct chat_parser *p, const char *ends, struct cha
 }
 
 static struct chat_node *chat_parse_if(struct chat_parser *p, uint32_t pos) {
-  struct chat_node *whole = NULL, *branch = NULL;
+  struct chat_node *whole = NULL, *branch = NULL, *unknown = p->unknown;
   struct str end = STR("elif");
   p->conditions++;
   while (str_is(end, "elif")) {
@@ -625,6 +637,7 @@ static struct chat_node *chat_parse_if(struct chat_parser *p, uint32_t pos) {
     branch->other = n;
   }
   p->conditions--;
+  p->unknown = unknown;
   return whole;
 }
 
@@ -635,7 +648,8 @@ static struct chat_node *chat_parse_for(struct chat_parser *p, uint32_t pos) {
   if (!chat_take_word(p, "in")) return chat_expected(p, "'in'");
   if (!chat_add(n, &tail, chat_parse_tuple(p, false, false))) return NULL;
   if (chat_take_word(p, "if") && !chat_add(n, &tail, chat_parse_expression(p))) return NULL;
-  if (!p->failed && chat_is_word(p, "recursive")) return chat_refuse(p, p->token.pos, "recursive loops are not supported");
+  if (!p->failed && chat_is_word(p, "recursive"))
+    return chat_refuse(p, p->token.pos, "recursive loops are not supported");
   p->loops++;
   if (!chat_parse_block(p, "endfor else", &n->body, &end)) return NULL;
   p->loops--;
@@ -644,7 +658,8 @@ static struct chat_node *chat_parse_for(struct chat_parser *p, uint32_t pos) {
 }
 
 /* Filters behind a block's head, `set x | trim` or `filter upper | trim`, become children. */
-static bool chat_parse_filters(struct chat_parser *p, struct chat_node *n, struct chat_node **tail, bool first_is_bare) {
+static bool chat_parse_filters(struct chat_parser *p, struct chat_node *n, struct chat_node **tail,
+                               bool first_is_bare) {
   while (first_is_bare || chat_take_op(p, '|')) {
     first_is_bare = false;
     if (!chat_add(n, tail, chat_parse_filter(p))) return false;
@@ -695,7 +710,8 @@ static struct chat_node *chat_parse_macro(struct chat_parser *p, uint32_t pos, b
     n->other = chat_parse_expression(p);
     struct chat_node *last = n->other && n->other->kind == CHAT_POSTFIX ? n->other->first : NULL;
     while (last && last->next) last = last->next;
-    if (!last || last->kind != CHAT_CALL) return p->failed ? NULL : chat_refuse(p, pos, "a call block that calls nothing");
+    if (!last || last->kind != CHAT_CALL)
+      return p->failed ? NULL : chat_refuse(p, pos, "a call block that calls nothing");
   }
   if (!chat_parse_block(p, call ? "endcall" : "endmacro", &n->body, &end)) return NULL;
   n->flags = p->uses;
@@ -792,7 +808,8 @@ static bool chat_parse_body(struct chat_parser *p, const char *ends, struct chat
     }
     if (!n) return false;
     if (p->unknown && !p->conditions)
-      return chat_refuse(p, p->unknown->pos, "the %s '" STR_FMT "' is not supported", p->unknown->kind == CHAT_FILTER ? "filter" : "test",
+      return chat_refuse(p, p->unknown->pos, "the %s '" STR_FMT "' is not supported", p->unknown->kind == CHAT_FILTER ?
+                         "filter" : "test",
                          STR_ARG(p->unknown->name->text)), false;
     *link = n;
     link = &n->next;
@@ -800,6 +817,50 @@ static bool chat_parse_body(struct chat_parser *p, const char *ends, struct chat
   p->depth--;
   if (ends && !p->failed) chat_refuse(p, pos, "a block without its end (one of: %s)", ends);
   return !p->failed;
+}
+
+/* In Jinja a name that the outermost level sets, and has not read before, hides what the caller passed from the start:
+ * loops and macros above the assignment see it undefined. What stands in an `if` may not be reached, so it hides
+ * nothing. */
+static void chat_mark_seen(const struct chat_template *t, const struct chat_node *n) {
+  for (; n; n = n->next) {
+    struct chat_name *name = n->kind == CHAT_NAME ? chat_find_name(t, n->name->text) : NULL;
+    if (name) name->seen = true;
+    if (n->kind == CHAT_MACRO_DEF) chat_find_name(t, n->name->text)->seen = true;
+    if (n->kind == CHAT_FOR)
+      chat_mark_seen(t, n->first->next->kind == CHAT_NAME ? n->first->next : n->first->next->first);
+    if (n->kind == CHAT_MACRO_DEF || n->kind == CHAT_FOR || n->kind == CHAT_FILTER_BLOCK || n->kind == CHAT_GENERATION)
+      continue;
+    if (n->kind != CHAT_CALL_BLOCK && n->kind != CHAT_WITH) chat_mark_seen(t, n->first);
+    if (n->kind != CHAT_CAPTURE && n->kind != CHAT_CALL_BLOCK && n->kind != CHAT_WITH) chat_mark_seen(t, n->body);
+    chat_mark_seen(t, n->other);
+  }
+}
+
+static void chat_hoist_target(struct chat_template *t, const struct chat_node *target) {
+  if (target->kind == CHAT_MAKE_TUPLE) {
+    for (const struct chat_node *c = target->first; c; c = c->next) chat_hoist_target(t, c);
+    return;
+  }
+  struct chat_name *name = chat_find_name(t, (target->kind == CHAT_NAMESPACE_ATTRIBUTE ? target->first :
+                                              target)->name->text);
+  if (!name->seen && target->kind != CHAT_NAMESPACE_ATTRIBUTE) {
+    name->hoisted = t->hoisted;
+    t->hoisted = name;
+  }
+  name->seen = true;
+}
+
+static void chat_hoist(struct chat_template *t) {
+  for (struct chat_node *n = t->body, *next; n; n = next) {
+    next = n->next;
+    n->next = NULL; // only this one
+    if (n->kind == CHAT_SET) chat_mark_seen(t, n->body);
+    if (n->kind == CHAT_SET || n->kind == CHAT_CAPTURE) chat_hoist_target(t, n->first);
+    else if (n->kind == CHAT_MACRO_DEF) chat_hoist_target(t, n);
+    else chat_mark_seen(t, n);
+    n->next = next;
+  }
 }
 
 /* Every newline becomes \n and the last one goes, as in Jinja without keep_trailing_newline. */
@@ -837,6 +898,8 @@ static const struct chat_template *chat_compile(struct str source, struct arena 
   p.template = t;
   p.lexer.src = t->source;
   chat_next(&p);
-  return !p.failed && chat_parse_body(&p, NULL, &t->body, &end) ? t : NULL;
+  if (p.failed || !chat_parse_body(&p, NULL, &t->body, &end)) return NULL;
+  chat_hoist(t);
+  return t;
 }
 

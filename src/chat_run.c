@@ -1,8 +1,9 @@
-/* chat_run.c -- the interpreter of compiled chat templates: expressions to values, statements to output, output to a prompt.
+/* chat_run.c -- the interpreter of compiled chat templates: expressions to values, statements to output, output to a
+ * prompt.
  *
- * Scopes are chains of bindings; as in Jinja, every pass of a loop, every macro call and every captured block has its own. What
- * is printed is kept as a list of pieces, copied once at the end, where neighbours of one origin become one span. The depth of
- * calls, the steps and the bytes are bounded; any error ends the run.
+ * Scopes are chains of bindings; as in Jinja, every pass of a loop, every macro call and every captured block has its
+ * own. What is printed is kept as a list of pieces, copied once at the end, where neighbours of one origin become one
+ * span. The depth of calls, the steps and the bytes are bounded; any error ends the run.
  * SPDX-License-Identifier: MIT */
 
 struct chat_bind {
@@ -101,7 +102,8 @@ static bool chat_set_named(struct chat_run *r, struct chat_scope *scope, struct 
 }
 
 /* Runs a body in a scope of its own, printing to `o`. */
-static enum chat_end chat_exec_in(struct chat_run *r, const struct chat_node *body, struct chat_scope *scope, struct chat_output *o) {
+static enum chat_end chat_exec_in(struct chat_run *r, const struct chat_node *body, struct chat_scope *scope,
+                                  struct chat_output *o) {
   struct chat_scope *outer = r->scope;
   struct chat_output *out = r->out;
   r->scope = scope;
@@ -160,16 +162,25 @@ static bool chat_int_arithmetic(struct chat_run *r, int op, int64_t a, int64_t b
   }
 }
 
+/* As Python does it, so that 2.5 // 0.1 is 24: from the exact remainder, not from the rounded quotient. */
+static double chat_float_floor_div(double a, double b) {
+  double rest = fmod(a, b), quotient = (a - rest) / b;
+  if (rest != 0 && (rest < 0) != (b < 0)) quotient -= 1;
+  double whole = floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
 static bool chat_float_arithmetic(struct chat_run *r, int op, double a, double b, struct chat_value *out) {
   if ((op == '/' || op == CHAT_FLOORDIV || op == '%') && b == 0) return chat_fail(r, "division by zero");
   double rest = op == '%' ? fmod(a, b) : 0;
   if (rest != 0 && (rest < 0) != (b < 0)) rest += b;
+  else if (rest == 0) rest = b < 0 ? -0.0 : 0.0; // a zero has the sign of the divisor
   switch (op) {
   case '+': *out = chat_float(a + b); break;
   case '-': *out = chat_float(a - b); break;
   case '*': *out = chat_float(a * b); break;
   case '/': *out = chat_float(a / b); break;
-  case CHAT_FLOORDIV: *out = chat_float(floor(a / b)); break;
+  case CHAT_FLOORDIV: *out = chat_float(chat_float_floor_div(a, b)); break;
   case '%': *out = chat_float(rest); break;
   default:
     if (a < 0 && b != floor(b)) return chat_fail(r, "a negative number to a fractional power");
@@ -205,7 +216,8 @@ static bool chat_escape_if(struct chat_run *r, struct chat_value s, bool needed,
   return !needed || s.safe || chat_escape_html(r, s, out);
 }
 
-static bool chat_add_sequences(struct chat_run *r, const struct chat_value *a, const struct chat_value *b, struct chat_value *out) {
+static bool chat_add_sequences(struct chat_run *r, const struct chat_value *a, const struct chat_value *b,
+                               struct chat_value *out) {
   if (a->kind == CHAT_STRING) {
     struct chat_text x = {0};
     struct chat_value left, right;
@@ -225,25 +237,31 @@ static bool chat_add_sequences(struct chat_run *r, const struct chat_value *a, c
   return chat_return_list(list, out);
 }
 
-static bool chat_arithmetic(struct chat_run *r, int op, const struct chat_value *a, const struct chat_value *b, struct chat_value *out) {
+static bool chat_arithmetic(struct chat_run *r, int op, const struct chat_value *a, const struct chat_value *b,
+                            struct chat_value *out) {
   static const char *const names[] = {"//", "**"};
   int64_t i, j;
   double x, y;
   char name[3] = {op < 256 ? (char)op : 0, 0, 0};
-  bool lists = a->kind == CHAT_LIST && b->kind == CHAT_LIST && a->u.list->kind == b->u.list->kind && a->u.list->kind <= CHAT_TUPLE;
+  bool lists = a->kind == CHAT_LIST && b->kind == CHAT_LIST && a->u.list->kind == b->u.list->kind &&
+      a->u.list->kind <= CHAT_TUPLE;
   if (a->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, a);
-  if (b->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, b);
   if (op == '%' && a->kind == CHAT_STRING) return chat_percent(r, *a, *b, out);
-  if (op == '+' && ((a->kind == CHAT_STRING && b->kind == CHAT_STRING) || lists)) return chat_add_sequences(r, a, b, out);
-  if (op == '*' && (a->kind == CHAT_STRING || (a->kind == CHAT_LIST && a->u.list->kind <= CHAT_TUPLE)) && chat_integer(b, &j))
+  if (b->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, b);
+  if (op == '+' && ((a->kind == CHAT_STRING && b->kind == CHAT_STRING) || lists))
+    return chat_add_sequences(r, a, b, out);
+  if (op == '*' && (a->kind == CHAT_STRING || (a->kind == CHAT_LIST && a->u.list->kind <= CHAT_TUPLE)) &&
+      chat_integer(b, &j))
     return chat_repeat(r, a, j, out);
-  if (op == '*' && (b->kind == CHAT_STRING || (b->kind == CHAT_LIST && b->u.list->kind <= CHAT_TUPLE)) && chat_integer(a, &i))
+  if (op == '*' && (b->kind == CHAT_STRING || (b->kind == CHAT_LIST && b->u.list->kind <= CHAT_TUPLE)) &&
+      chat_integer(a, &i))
     return chat_repeat(r, b, i, out);
   bool ok;
   if (chat_integer(a, &i) && chat_integer(b, &j)) ok = chat_int_arithmetic(r, op, i, j, out);
   else if (chat_number(a, &x) && chat_number(b, &y)) ok = chat_float_arithmetic(r, op, x, y, out);
   else
-    return chat_fail(r, "'%s' is not possible between %s and %s", op < 256 ? name : names[op == CHAT_POW], chat_type_name(a), chat_type_name(b));
+    return chat_fail(r, "'%s' is not possible between %s and %s", op < 256 ? name : names[op == CHAT_POW],
+                     chat_type_name(a), chat_type_name(b));
   out->user = a->user || b->user;
   return ok;
 }
@@ -355,9 +373,11 @@ static bool chat_eval_dict(struct chat_run *r, const struct chat_node *n, struct
 
 /* ---- calls ---- */
 
-static bool chat_add_named(struct chat_run *r, struct chat_arguments *args, int cap, struct str name, struct chat_value v) {
+static bool chat_add_named(struct chat_run *r, struct chat_arguments *args, int cap, struct str name,
+                           struct chat_value v) {
   for (int i = 0; i < args->n_named; i++)
-    if (str_eq(args->names[i], name)) return chat_fail(r, "got multiple values for argument '" STR_FMT "'", STR_ARG(name));
+    if (str_eq(args->names[i], name))
+      return chat_fail(r, "got multiple values for argument '" STR_FMT "'", STR_ARG(name));
   BK_ASSERT(args->n_named < cap);
   args->names[args->n_named] = name;
   args->named[args->n_named++] = v;
@@ -391,7 +411,8 @@ static bool chat_eval_arguments(struct chat_run *r, const struct chat_node *call
   *args = (struct chat_arguments){0};
   if (!n) return true;
   for (const struct chat_node *c = call->first; c; c = c->next) n_stars += c->flags != 0;
-  if (n_stars && (!(stars = chat_new(r, (size_t)n_stars, sizeof *stars)) || !chat_count_arguments(r, call, stars, &n))) return false;
+  if (n_stars && (!(stars = chat_new(r, (size_t)n_stars, sizeof *stars)) || !chat_count_arguments(r, call, stars, &n)))
+    return false;
   args->pos = chat_new(r, (size_t)n, sizeof *args->pos);
   args->named = chat_new(r, (size_t)n, sizeof *args->named);
   args->names = chat_new(r, (size_t)n, sizeof *args->names);
@@ -423,7 +444,8 @@ static int chat_find_argument(const struct chat_arguments *args, struct str name
 }
 
 /* What a macro was given beyond its parameters: varargs and kwargs if its body names them, else an error. */
-static bool chat_bind_rest(struct chat_run *r, const struct chat_node *n, const struct chat_arguments *args, struct chat_scope *scope) {
+static bool chat_bind_rest(struct chat_run *r, const struct chat_node *n, const struct chat_arguments *args,
+                           struct chat_scope *scope) {
   struct chat_dict *rest = chat_new_dict(r, 0, false);
   struct chat_list *more = chat_new_list(r, 0, CHAT_TUPLE, false);
   if (!rest || !more) return false;
@@ -439,17 +461,20 @@ static bool chat_bind_rest(struct chat_run *r, const struct chat_node *n, const 
   if (more->count && !(n->flags & CHAT_USES_VARARGS))
     return chat_fail(r, "macro '" STR_FMT "' takes not more than %d arguments", STR_ARG(name), n->count);
   if (rest->count && !(n->flags & CHAT_USES_KWARGS))
-    return chat_fail(r, "macro '" STR_FMT "' takes no argument '" STR_FMT "'", STR_ARG(name), STR_ARG(chat_str(&rest->pairs[0].key)));
+    return chat_fail(r, "macro '" STR_FMT "' takes no argument '" STR_FMT "'", STR_ARG(name),
+                     STR_ARG(chat_str(&rest->pairs[0].key)));
   return chat_set_named(r, scope, STR("varargs"), chat_list_value(more)) &&
          chat_set_named(r, scope, STR("kwargs"), chat_dict_value(rest, CHAT_DICT));
 }
 
-static bool chat_bind_parameters(struct chat_run *r, const struct chat_macro *m, const struct chat_arguments *args, struct chat_scope *scope) {
+static bool chat_bind_parameters(struct chat_run *r, const struct chat_macro *m, const struct chat_arguments *args,
+                                 struct chat_scope *scope) {
   int i = 0;
   for (const struct chat_node *p = m->node->first; p; p = p->next, i++) {
     struct chat_value v = chat_undefined(p->name->text);
     int named = chat_find_argument(args, p->name->text);
-    if (i < args->n_pos && named >= 0) return chat_fail(r, "got multiple values for argument '" STR_FMT "'", STR_ARG(p->name->text));
+    if (i < args->n_pos && named >= 0)
+      return chat_fail(r, "got multiple values for argument '" STR_FMT "'", STR_ARG(p->name->text));
     if (i < args->n_pos) {
       v = args->pos[i];
     } else if (named >= 0) {
@@ -468,7 +493,8 @@ static bool chat_bind_parameters(struct chat_run *r, const struct chat_macro *m,
   return chat_bind_rest(r, m->node, args, scope);
 }
 
-static bool chat_call_macro(struct chat_run *r, const struct chat_macro *m, const struct chat_arguments *args, struct chat_value *out) {
+static bool chat_call_macro(struct chat_run *r, const struct chat_macro *m, const struct chat_arguments *args,
+                            struct chat_value *out) {
   struct chat_output o = {0};
   struct chat_scope *scope = chat_new(r, 1, sizeof *scope);
   if (!scope) return false;
@@ -481,7 +507,8 @@ static bool chat_call_macro(struct chat_run *r, const struct chat_macro *m, cons
   return end != CHAT_FAILED && chat_joined(r, &o, out);
 }
 
-static bool chat_call(struct chat_run *r, struct chat_value f, const struct chat_arguments *args, struct chat_value *out) {
+static bool chat_call(struct chat_run *r, struct chat_value f, const struct chat_arguments *args,
+                      struct chat_value *out) {
   if (f.kind == CHAT_MACRO) return chat_call_macro(r, f.u.macro, args, out);
   if (f.kind == CHAT_METHOD) return chat_invoke(r, f.u.method->builtin, f.u.method->self, args, out);
   if (f.kind == CHAT_UNDEFINED) return chat_fail_undefined(r, &f);
@@ -491,7 +518,8 @@ static bool chat_call(struct chat_run *r, struct chat_value f, const struct chat
   return true;
 }
 
-static bool chat_eval_call(struct chat_run *r, const struct chat_node *step, struct chat_value f, const struct chat_value *caller, struct chat_value *out) {
+static bool chat_eval_call(struct chat_run *r, const struct chat_node *step, struct chat_value f,
+                           const struct chat_value *caller, struct chat_value *out) {
   struct chat_arguments args;
   if (!chat_eval_arguments(r, step, &args)) return false;
   r->at = step->pos;
@@ -508,11 +536,13 @@ static bool chat_eval_call(struct chat_run *r, const struct chat_node *step, str
   return chat_call(r, f, &args, out);
 }
 
-static bool chat_eval_builtin(struct chat_run *r, const struct chat_node *step, struct chat_value subject, struct chat_value *out) {
+static bool chat_eval_builtin(struct chat_run *r, const struct chat_node *step, struct chat_value subject,
+                              struct chat_value *out) {
   struct chat_arguments args;
   r->at = step->pos;
   if (!step->builtin)
-    return chat_fail(r, "the %s '" STR_FMT "' is not supported", step->kind == CHAT_FILTER ? "filter" : "test", STR_ARG(step->name->text));
+    return chat_fail(r, "the %s '" STR_FMT "' is not supported", step->kind == CHAT_FILTER ? "filter" : "test",
+                     STR_ARG(step->name->text));
   if (!chat_eval_arguments(r, step, &args)) return false;
   r->at = step->pos;
   if (!chat_invoke(r, step->builtin, subject, &args, out)) return false;
@@ -520,7 +550,8 @@ static bool chat_eval_builtin(struct chat_run *r, const struct chat_node *step, 
   return true;
 }
 
-static bool chat_eval_slice(struct chat_run *r, const struct chat_node *step, const struct chat_value *subject, struct chat_value *out) {
+static bool chat_eval_slice(struct chat_run *r, const struct chat_node *step, const struct chat_value *subject,
+                            struct chat_value *out) {
   struct chat_value bounds[3];
   const struct chat_node *c = step->first;
   for (int i = 0; i < 3; i++, c = c->next)
@@ -530,7 +561,8 @@ static bool chat_eval_slice(struct chat_run *r, const struct chat_node *step, co
 }
 
 /* Takes the steps behind a primary one after the other. `caller` belongs to the last step, of a call block. */
-static bool chat_eval_postfix(struct chat_run *r, const struct chat_node *n, const struct chat_value *caller, struct chat_value *out) {
+static bool chat_eval_postfix(struct chat_run *r, const struct chat_node *n, const struct chat_value *caller,
+                              struct chat_value *out) {
   if (!chat_eval(r, n->first, out)) return false;
   for (const struct chat_node *step = n->first->next; step; step = step->next) {
     struct chat_value subject = *out, key;
@@ -538,7 +570,8 @@ static bool chat_eval_postfix(struct chat_run *r, const struct chat_node *n, con
     r->at = step->pos;
     switch (step->kind) {
     case CHAT_ATTRIBUTE: ok = ok && chat_getattr(r, &subject, step->name->text, out); break;
-    case CHAT_ITEM: ok = ok && chat_eval(r, step->first, &key) && (r->at = step->pos, chat_getitem(r, &subject, &key, out)); break;
+    case CHAT_ITEM: ok = ok && chat_eval(r, step->first, &key) &&
+        (r->at = step->pos, chat_getitem(r, &subject, &key, out)); break;
     case CHAT_SLICE: ok = ok && chat_eval_slice(r, step, &subject, out); break;
     case CHAT_CALL: ok = ok && chat_eval_call(r, step, subject, step->next ? NULL : caller, out); break;
     default: ok = ok && chat_eval_builtin(r, step, subject, out); break;
@@ -591,7 +624,8 @@ static bool chat_eval(struct chat_run *r, const struct chat_node *n, struct chat
 
 /* ---- statements ---- */
 
-static bool chat_assign(struct chat_run *r, struct chat_scope *scope, const struct chat_node *target, struct chat_value v) {
+static bool chat_assign(struct chat_run *r, struct chat_scope *scope, const struct chat_node *target,
+                        struct chat_value v) {
   r->at = target->pos;
   if (target->kind == CHAT_NAME) return chat_set(r, scope, target->name, v);
   if (target->kind == CHAT_NAMESPACE_ATTRIBUTE) {
@@ -601,7 +635,8 @@ static bool chat_assign(struct chat_run *r, struct chat_scope *scope, const stru
   }
   struct chat_list *list;
   if (!chat_items(r, &v, &list)) return false;
-  if (list->count != target->count) return chat_fail(r, "%d values to unpack where %d were expected", list->count, target->count);
+  if (list->count != target->count)
+    return chat_fail(r, "%d values to unpack where %d were expected", list->count, target->count);
   int i = 0;
   for (const struct chat_node *c = target->first; c; c = c->next, i++)
     if (!chat_assign(r, scope, c, list->items[i])) return false; // as deep as the target, which the parser bounds
@@ -643,6 +678,7 @@ static enum chat_end chat_exec_for(struct chat_run *r, const struct chat_node *n
   loop->items = fixed;
   loop_value.u.loop = loop;
   const struct chat_name *name = chat_find_name(r->template, STR("loop"));
+  bool finished = false;
   for (int i = 0; i < fixed->count; i++) {
     struct chat_scope *scope = chat_new(r, 1, sizeof *scope);
     if (!scope || !chat_spend(r, 0)) return CHAT_FAILED;
@@ -652,9 +688,10 @@ static enum chat_end chat_exec_for(struct chat_run *r, const struct chat_node *n
     if (name && !chat_set(r, scope, name, loop_value)) return CHAT_FAILED;
     enum chat_end end = chat_exec_in(r, n->body, scope, r->out);
     if (end == CHAT_FAILED) return end;
+    if (end == CHAT_DONE) finished = true;
     if (end == CHAT_BROKEN) break;
   }
-  if (fixed->count || !n->other) return CHAT_DONE;
+  if (finished || !n->other) return CHAT_DONE; // as in Jinja, a loop whose every pass was cut short counts as empty
   struct chat_scope *scope = chat_new(r, 1, sizeof *scope);
   if (!scope) return CHAT_FAILED;
   scope->up = r->scope;
@@ -662,7 +699,8 @@ static enum chat_end chat_exec_for(struct chat_run *r, const struct chat_node *n
 }
 
 /* The output of a body as a string, through the filters among the node's children from `filter` on. */
-static enum chat_end chat_capture(struct chat_run *r, const struct chat_node *n, const struct chat_node *filter, struct chat_value *out) {
+static enum chat_end chat_capture(struct chat_run *r, const struct chat_node *n, const struct chat_node *filter,
+                                  struct chat_value *out) {
   struct chat_output o = {0};
   struct chat_scope *scope = chat_new(r, 1, sizeof *scope);
   if (!scope) return CHAT_FAILED;
@@ -778,7 +816,8 @@ static bool chat_bind_input(struct chat_run *r, struct chat_scope *globals, stru
     v.u.method = method;
     if (!chat_set_named(r, globals, str_from(chat_globals[i].name), v)) return false;
   }
-  if (!chat_bind_json(r, scope, STR("messages"), in->messages) || !chat_bind_json(r, scope, STR("tools"), in->tools)) return false;
+  if (!chat_bind_json(r, scope, STR("messages"), in->messages) || !chat_bind_json(r, scope, STR("tools"), in->tools))
+    return false;
   if (!chat_bind_json(r, scope, STR("documents"), NULL)) return false;
   if (in->bos_token.ptr && !chat_set_named(r, scope, STR("bos_token"), chat_string(in->bos_token))) return false;
   if (in->eos_token.ptr && !chat_set_named(r, scope, STR("eos_token"), chat_string(in->eos_token))) return false;
@@ -815,8 +854,8 @@ static int chat_spans(const struct chat_output *o, char *text, struct chat_span 
   return n;
 }
 
-/* Renders a conversation. Everything, the result too, is in the arena; the input must outlive the call only. On failure the
- * sentence has line and column of the template. Threads may share a template, not an arena. */
+/* Renders a conversation. Everything, the result too, is in the arena; the input must outlive the call only. On
+ * failure the sentence has line and column of the template. Threads may share a template, not an arena. */
 static bool chat_render(const struct chat_template *t, const struct chat_input *in, struct arena *a, size_t max_output,
                         struct chat_prompt *out, struct bk_error *e) {
   struct chat_output o = {0};
@@ -825,6 +864,8 @@ static bool chat_render(const struct chat_template *t, const struct chat_input *
   run.scope = &top;
   run.max_output = max_output > UINT32_MAX ? UINT32_MAX : max_output;
   *out = (struct chat_prompt){STR_NONE, NULL, 0};
+  for (const struct chat_name *n = t->hoisted; n; n = n->hoisted)
+    if (!chat_set(r, &top, n, chat_undefined(n->text))) return false;
   if (!chat_bind_input(r, &globals, &input) || chat_exec(r, t->body) == CHAT_FAILED) return false;
   char *text = chat_new(r, o.len, 1);
   struct chat_span *spans = text ? chat_new(r, (size_t)chat_spans(&o, NULL, NULL), sizeof *spans) : NULL;

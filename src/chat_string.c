@@ -1,7 +1,9 @@
-/* chat_string.c -- what a chat template does with strings: Python's methods of str, "%s" and "{}" formatting, the clock.
+/* chat_string.c -- what a chat template does with strings: Python's methods of str, "%s" and "{}" formatting, the
+ * clock.
  *
- * Every function takes its subject in a[0] and its arguments, bound by name, behind it; what was not given is CHAT_ABSENT.
- * Results are cut from their subject where possible and else built byte by byte, so that origins survive every operation.
+ * Every function takes its subject in a[0] and its arguments, bound by name, behind it; what was not given is
+ * CHAT_ABSENT. Results are cut from their subject where possible and else built byte by byte, so that origins survive
+ * every operation.
  * SPDX-License-Identifier: MIT */
 
 struct chat_arguments {
@@ -11,7 +13,8 @@ struct chat_arguments {
   struct chat_value *named; // (n_named)
 };
 
-typedef bool chat_function(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a, struct chat_value *out);
+typedef bool chat_function(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a,
+                           struct chat_value *out);
 
 struct chat_builtin {
   const char *name;
@@ -22,8 +25,9 @@ struct chat_builtin {
 
 #define CHAT_PARAMS 6 // most parameters, the subject included
 
-#define CHAT_BUILTIN(function) \
-  static bool function(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a, struct chat_value *out)
+#define CHAT_BUILTIN(function)                                                                                   \
+  static bool function(struct chat_run *r, const struct chat_arguments *args, struct chat_value *a,              \
+                       struct chat_value *out)
 #define CHAT_UNUSED ((void)r, (void)args, (void)a)
 
 static bool chat_given(const struct chat_value *v) { return v->kind != CHAT_ABSENT && v->kind != CHAT_NONE; }
@@ -47,8 +51,10 @@ static bool chat_return_list(struct chat_list *list, struct chat_value *out) {
 static bool chat_in(uint32_t c, uint32_t first, uint32_t last) { return c >= first && c <= last; }
 
 static bool chat_alternates(uint32_t c) { // blocks where capitals are even and small letters follow them
-  return (chat_in(c, 0x100, 0x137) && c != 0x130 && c != 0x131) || chat_in(c, 0x14A, 0x177) || chat_in(c, 0x1E00, 0x1E95) ||
-         chat_in(c, 0x1EA0, 0x1EFF) || chat_in(c, 0x460, 0x481) || chat_in(c, 0x48A, 0x4BF) || chat_in(c, 0x4D0, 0x52F) ||
+  return (chat_in(c, 0x100, 0x137) && c != 0x130 && c != 0x131) || chat_in(c, 0x14A, 0x177) ||
+      chat_in(c, 0x1E00, 0x1E95) ||
+         chat_in(c, 0x1EA0, 0x1EFF) || chat_in(c, 0x460, 0x481) || chat_in(c, 0x48A, 0x4BF) ||
+             chat_in(c, 0x4D0, 0x52F) ||
          chat_in(c, 0x1DE, 0x1EF) || chat_in(c, 0x1F8, 0x21F) || chat_in(c, 0x222, 0x233) || chat_in(c, 0x3D8, 0x3EF);
 }
 
@@ -101,10 +107,13 @@ static uint32_t chat_upper_code(uint32_t c) {
 
 static bool chat_is_letter(uint32_t c) {
   if (c < 128) return (c | 32) >= 'a' && (c | 32) <= 'z';
-  return c == 0xAA || c == 0xB5 || c == 0xBA || (chat_in(c, 0xC0, 0x2AF) && c != 0xD7 && c != 0xF7) || chat_in(c, 0x370, 0x373) ||
+  return c == 0xAA || c == 0xB5 || c == 0xBA || (chat_in(c, 0xC0, 0x2AF) && c != 0xD7 && c != 0xF7) ||
+      chat_in(c, 0x370, 0x373) ||
          chat_in(c, 0x386, 0x481) || chat_in(c, 0x48A, 0x559) || chat_in(c, 0x561, 0x587) || chat_in(c, 0x5D0, 0x5EA) ||
-         chat_in(c, 0x620, 0x64A) || chat_in(c, 0x904, 0x939) || chat_in(c, 0xE01, 0xE30) || chat_in(c, 0x1E00, 0x1FBC) ||
-         chat_in(c, 0x3041, 0x3096) || chat_in(c, 0x30A1, 0x30FA) || chat_in(c, 0x3400, 0x4DBF) || chat_in(c, 0x4E00, 0x9FFF) ||
+         chat_in(c, 0x620, 0x64A) || chat_in(c, 0x904, 0x939) || chat_in(c, 0xE01, 0xE30) ||
+             chat_in(c, 0x1E00, 0x1FBC) ||
+         chat_in(c, 0x3041, 0x3096) || chat_in(c, 0x30A1, 0x30FA) || chat_in(c, 0x3400, 0x4DBF) ||
+             chat_in(c, 0x4E00, 0x9FFF) ||
          chat_in(c, 0xAC00, 0xD7A3) || chat_in(c, 0x20000, 0x323AF);
 }
 
@@ -113,7 +122,8 @@ enum chat_case { CHAT_LOWER, CHAT_UPPER, CHAT_CAPITAL, CHAT_TITLE, CHAT_SWAP, CH
 /* Jinja's title begins words behind - ( { [ < and white space; Python's behind anything that is no letter. */
 static bool chat_begins_word(uint32_t before, enum chat_case mode) {
   if (mode == CHAT_TITLE) return !chat_is_letter(before);
-  return mode == CHAT_TITLE_WORDS && (chat_is_space(before) || (before < 128 && before && strchr("-({[<", (int)before)));
+  return mode == CHAT_TITLE_WORDS && (chat_is_space(before) ||
+                                      (before < 128 && before && strchr("-({[<", (int)before)));
 }
 
 static bool chat_change_case(struct chat_run *r, struct chat_value s, enum chat_case mode, struct chat_value *out) {
@@ -123,7 +133,8 @@ static bool chat_change_case(struct chat_run *r, struct chat_value s, enum chat_
     char text[8];
     size_t beg = pos;
     uint32_t c = utf8_decode(chat_str(&s), &pos);
-    bool up = mode == CHAT_UPPER || (mode >= CHAT_CAPITAL && mode != CHAT_SWAP && first) || (mode == CHAT_SWAP && chat_lower_code(c) == c);
+    bool up = mode == CHAT_UPPER || (mode >= CHAT_CAPITAL && mode != CHAT_SWAP && first) ||
+        (mode == CHAT_SWAP && chat_lower_code(c) == c);
     uint32_t changed = c == UTF8_BAD ? c : up ? chat_upper_code(c) : chat_lower_code(c);
     first = mode != CHAT_CAPITAL && chat_begins_word(c, mode);
     bool mark = s.marks ? s.marks[beg] : s.user;
@@ -155,7 +166,8 @@ static bool chat_in_set(struct str set, bool spaces, uint32_t c) {
   return false;
 }
 
-static bool chat_strip(struct chat_run *r, struct chat_value s, const struct chat_value *set, bool left, bool right, struct chat_value *out) {
+static bool chat_strip(struct chat_run *r, struct chat_value s, const struct chat_value *set, bool left, bool right,
+                       struct chat_value *out) {
   struct str text = chat_str(&s), chars = STR_NONE;
   bool spaces = !chat_given(set);
   size_t beg = 0, end = s.len;
@@ -284,7 +296,8 @@ static bool chat_partition(struct chat_run *r, struct chat_value *a, bool last, 
   struct chat_list *list = chat_new_list(r, 3, CHAT_TUPLE, a[0].user);
   if (!list || !chat_need_string(r, &a[1]) || !chat_spend(r, a[0].len)) return false;
   if (!a[1].len) return chat_fail(r, "empty separator");
-  size_t hit = last ? chat_find_last(chat_str(&a[0]), chat_str(&a[1]), a[0].len) : str_find(chat_str(&a[0]), chat_str(&a[1]), 0);
+  size_t hit = last ? chat_find_last(chat_str(&a[0]), chat_str(&a[1]), a[0].len) :
+      str_find(chat_str(&a[0]), chat_str(&a[1]), 0);
   size_t none = last ? 0 : a[0].len, beg = hit == SIZE_MAX ? none : hit, end = hit == SIZE_MAX ? none : hit + a[1].len;
   list->items[list->count++] = chat_cut(a[0], 0, beg);
   list->items[list->count++] = chat_cut(a[0], beg, end);
@@ -295,7 +308,8 @@ static bool chat_partition(struct chat_run *r, struct chat_value *a, bool last, 
 CHAT_BUILTIN(chat_str_partition) { return CHAT_UNUSED, chat_partition(r, a, false, out); }
 CHAT_BUILTIN(chat_str_rpartition) { return CHAT_UNUSED, chat_partition(r, a, true, out); }
 
-static bool chat_replace(struct chat_run *r, struct chat_value s, struct chat_value old, struct chat_value new, int64_t most, struct chat_value *out) {
+static bool chat_replace(struct chat_run *r, struct chat_value s, struct chat_value old, struct chat_value new,
+                         int64_t most, struct chat_value *out) {
   struct chat_text x = {0};
   struct str text = chat_str(&s);
   size_t pos = 0, from = 0, hit;
@@ -342,7 +356,8 @@ CHAT_BUILTIN(chat_str_join) {
 
 /* ---- questions about strings ---- */
 
-static bool chat_affix(struct chat_run *r, const struct chat_value *s, const struct chat_value *what, bool ends, struct chat_value *out) {
+static bool chat_affix(struct chat_run *r, const struct chat_value *s, const struct chat_value *what, bool ends,
+                       struct chat_value *out) {
   struct chat_list one = {.count = 1, .items = (struct chat_value *)(uintptr_t)what}, *list = &one;
   *out = chat_bool(false);
   if (what->kind == CHAT_LIST && what->u.list->kind == CHAT_TUPLE) list = what->u.list;
@@ -373,7 +388,8 @@ CHAT_BUILTIN(chat_str_removesuffix) {
 
 static bool chat_find(struct chat_run *r, struct chat_value *a, bool last, bool must, struct chat_value *out) {
   if (!chat_need_string(r, &a[1]) || !chat_spend(r, a[0].len)) return false;
-  size_t hit = last ? chat_find_last(chat_str(&a[0]), chat_str(&a[1]), a[0].len) : str_find(chat_str(&a[0]), chat_str(&a[1]), 0);
+  size_t hit = last ? chat_find_last(chat_str(&a[0]), chat_str(&a[1]), a[0].len) :
+      str_find(chat_str(&a[0]), chat_str(&a[1]), 0);
   if (hit == SIZE_MAX && must) return chat_fail(r, "substring not found");
   *out = chat_int(hit == SIZE_MAX ? -1 : (int64_t)chat_count_chars(str_slice(chat_str(&a[0]), 0, hit)));
   return true;
@@ -388,7 +404,8 @@ CHAT_BUILTIN(chat_str_count) {
   int64_t n = 0;
   if (!chat_need_string(r, &a[1]) || !chat_spend(r, a[0].len)) return false;
   if (!a[1].len) n = (int64_t)chat_count_chars(chat_str(&a[0])) + 1;
-  for (size_t pos = 0; a[1].len && (pos = str_find(chat_str(&a[0]), chat_str(&a[1]), pos)) != SIZE_MAX; pos += a[1].len) n++;
+  for (size_t pos = 0; a[1].len && (pos = str_find(chat_str(&a[0]), chat_str(&a[1]), pos)) != SIZE_MAX; pos += a[1].len)
+    n++;
   *out = chat_int(n);
   return true;
 }
@@ -433,7 +450,8 @@ static bool chat_put_fill(struct chat_run *r, struct chat_text *x, const char *f
   return true;
 }
 
-static bool chat_put_aligned(struct chat_run *r, struct chat_text *x, struct chat_value s, const struct chat_spec *spec, char align) {
+static bool chat_put_aligned(struct chat_run *r, struct chat_text *x, struct chat_value s, const struct chat_spec *spec,
+                             char align) {
   int64_t pad = spec->width - (int64_t)chat_count_chars(chat_str(&s));
   int64_t left = pad <= 0 || align == '<' ? 0 : align == '^' ? pad / 2 : pad;
   if (!chat_put_fill(r, x, spec->fill, left) || !chat_put_value(r, x, s)) return false;
@@ -441,7 +459,8 @@ static bool chat_put_aligned(struct chat_run *r, struct chat_text *x, struct cha
 }
 
 /* The digits of a number without its sign. 400 bytes hold 1e308 in full; a precision is at most 60. */
-static bool chat_digits(struct chat_run *r, const struct chat_value *v, const struct chat_spec *spec, char text[400], bool *negative) {
+static bool chat_digits(struct chat_run *r, const struct chat_value *v, const struct chat_spec *spec, char text[400],
+                        bool *negative) {
   static const char kinds[] = "eEfFgG%dixXobcn";
   char format[8] = "%.*";
   int64_t i;
@@ -489,7 +508,8 @@ static void chat_group_thousands(char text[400]) {
   memcpy(text, out, n + 1);
 }
 
-static bool chat_put_number_spec(struct chat_run *r, struct chat_text *x, const struct chat_value *v, const struct chat_spec *spec) {
+static bool chat_put_number_spec(struct chat_run *r, struct chat_text *x, const struct chat_value *v,
+                                 const struct chat_spec *spec) {
   char text[400];
   struct chat_text body = {0};
   bool negative = false;
@@ -504,7 +524,8 @@ static bool chat_put_number_spec(struct chat_run *r, struct chat_text *x, const 
   return chat_put_aligned(r, x, chat_text_value(&body), spec, spec->align ? spec->align : '>');
 }
 
-static bool chat_put_text_spec(struct chat_run *r, struct chat_text *x, struct chat_value s, const struct chat_spec *spec, char align) {
+static bool chat_put_text_spec(struct chat_run *r, struct chat_text *x, struct chat_value s,
+                               const struct chat_spec *spec, char align) {
   if (spec->precision >= 0) {
     size_t end = 0;
     for (int i = 0; i < spec->precision && end < s.len; i++) utf8_decode(chat_str(&s), &end);
@@ -513,7 +534,8 @@ static bool chat_put_text_spec(struct chat_run *r, struct chat_text *x, struct c
   return chat_put_aligned(r, x, s, spec, spec->align ? spec->align : align);
 }
 
-static int chat_read_width(struct str s, size_t *i) { // of digits at i; large ones are cut, and refused by the output bound
+// of digits at i; large ones are cut, and refused by the output bound
+static int chat_read_width(struct str s, size_t *i) {
   int n = 0;
   for (; *i < s.len && s.ptr[*i] >= '0' && s.ptr[*i] <= '9'; ++*i) n = n > 99999 ? n : n * 10 + (s.ptr[*i] - '0');
   return n;
@@ -553,7 +575,8 @@ static bool chat_percent_spec(struct chat_run *r, struct str f, size_t *i, struc
 }
 
 /* format % values: a tuple gives its items one by one, a dictionary by name, anything else is the one value. */
-static bool chat_percent(struct chat_run *r, struct chat_value format, struct chat_value values, struct chat_value *out) {
+static bool chat_percent(struct chat_run *r, struct chat_value format, struct chat_value values,
+                         struct chat_value *out) {
   struct chat_text x = {0};
   struct str f = chat_str(&format);
   bool tuple = values.kind == CHAT_LIST && values.u.list->kind == CHAT_TUPLE;
@@ -583,7 +606,8 @@ static bool chat_percent(struct chat_run *r, struct chat_value format, struct ch
     if (!(spec.type == 's' ? chat_to_string(r, *v, &text) : chat_repr(r, *v, &text))) return false;
     if (!chat_put_text_spec(r, &x, text, &spec, '>')) return false;
   }
-  if (used < n && values.kind != CHAT_DICT && !(values.kind == CHAT_LIST && !tuple))
+  bool container = values.kind == CHAT_DICT || values.kind == CHAT_UNDEFINED || (values.kind == CHAT_LIST && !tuple);
+  if (used < n && !container)
     return chat_fail(r, "not all arguments converted during string formatting");
   *out = chat_text_value(&x);
   out->safe = format.safe;
@@ -618,10 +642,12 @@ static bool chat_brace_spec(struct chat_run *r, struct str s, struct chat_spec *
 }
 
 static bool chat_getattr(struct chat_run *r, const struct chat_value *object, struct str name, struct chat_value *out);
-static bool chat_getitem(struct chat_run *r, const struct chat_value *object, const struct chat_value *key, struct chat_value *out);
+static bool chat_getitem(struct chat_run *r, const struct chat_value *object, const struct chat_value *key,
+                         struct chat_value *out);
 
 /* What a field names: nothing (the next one), a number, or a keyword; then .attributes and [items]. */
-static bool chat_brace_value(struct chat_run *r, const struct chat_arguments *args, struct str name, int *next, struct chat_value *out) {
+static bool chat_brace_value(struct chat_run *r, const struct chat_arguments *args, struct str name, int *next,
+                             struct chat_value *out) {
   size_t end = 0;
   while (end < name.len && name.ptr[end] != '.' && name.ptr[end] != '[') end++;
   struct str first = str_slice(name, 0, end);
@@ -649,7 +675,8 @@ static bool chat_brace_value(struct chat_run *r, const struct chat_arguments *ar
   return true;
 }
 
-static bool chat_put_field(struct chat_run *r, const struct chat_arguments *args, struct chat_text *x, struct str field, int *next) {
+static bool chat_put_field(struct chat_run *r, const struct chat_arguments *args, struct chat_text *x, struct str field,
+                           int *next) {
   size_t colon = str_find(field, STR(":"), 0), bang = str_find(field, STR("!"), 0);
   size_t end = colon == SIZE_MAX ? field.len : colon;
   char conversion = 0;
@@ -697,7 +724,8 @@ static bool chat_justify(struct chat_run *r, struct chat_value *a, char align, s
   struct chat_spec spec = {.fill = " ", .precision = -1};
   int64_t width;
   if (!chat_need_int(r, &a[1], &width)) return false;
-  if (a[2].kind != CHAT_ABSENT && (!chat_need_string(r, &a[2]) || a[2].len == 0 || a[2].len > 4)) return chat_fail(r, "a fill of one character expected");
+  if (a[2].kind != CHAT_ABSENT && (!chat_need_string(r, &a[2]) || a[2].len == 0 || a[2].len > 4))
+    return chat_fail(r, "a fill of one character expected");
   if (a[2].kind != CHAT_ABSENT) memcpy(spec.fill, a[2].u.ptr, a[2].len), spec.fill[a[2].len] = 0;
   spec.width = width < 0 ? 0 : width > 999999 ? 999999 : (int)width;
   int64_t pad = spec.width - (int64_t)chat_count_chars(chat_str(&a[0]));
@@ -777,7 +805,8 @@ struct chat_time {
 static bool chat_leap(int y) { return y % 4 == 0 && (y % 100 != 0 || y % 400 == 0); }
 
 static bool chat_read_time(struct str s, struct chat_time *t) { // 2026-01-15T12:34:56
-  static const struct { int at, len; char after; } fields[6] = {{0, 4, '-'}, {5, 2, '-'}, {8, 2, 'T'}, {11, 2, ':'}, {14, 2, ':'}, {17, 2, 0}};
+  static const struct { int at, len; char after; } fields[6] =
+      {{0, 4, '-'}, {5, 2, '-'}, {8, 2, 'T'}, {11, 2, ':'}, {14, 2, ':'}, {17, 2, 0}};
   static const int before[12] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
   int *out[6] = {&t->year, &t->month, &t->day, &t->hour, &t->minute, &t->second};
   if (s.len < 19) return false;
@@ -788,9 +817,11 @@ static bool chat_read_time(struct str s, struct chat_time *t) { // 2026-01-15T12
       if (c < '0' || c > '9') return false;
       *out[i] = *out[i] * 10 + (c - '0');
     }
-    if (fields[i].after && s.ptr[fields[i].at + fields[i].len] != fields[i].after && fields[i].after != 'T') return false;
+    if (fields[i].after && s.ptr[fields[i].at + fields[i].len] != fields[i].after && fields[i].after != 'T')
+      return false;
   }
-  if (t->year < 1 || t->month < 1 || t->month > 12 || t->day < 1 || t->day > 31 || t->hour > 23 || t->minute > 59 || t->second > 60) return false;
+  if (t->year < 1 || t->month < 1 || t->month > 12 || t->day < 1 || t->day > 31 || t->hour > 23 || t->minute > 59 ||
+      t->second > 60) return false;
   t->yearday = before[t->month - 1] + t->day - 1 + (t->month > 2 && chat_leap(t->year));
   int y = t->year - 1, days = y * 365 + y / 4 - y / 100 + y / 400 + t->yearday; // since Monday 1 January of year 1
   t->weekday = (days + 1) % 7;
@@ -812,7 +843,8 @@ static int chat_iso_week(const struct chat_time *t, int *year) {
 }
 
 static const char *const chat_days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
-static const char *const chat_months[] = {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"};
+static const char *const chat_months[] = {"January", "February", "March", "April", "May", "June", "July", "August",
+                                          "September", "October", "November", "December"};
 
 /* A number with its width and padding; glibc's flags "-", "_" and "0" change the padding. */
 static void chat_time_number(struct buf *b, int value, int width, char pad, char flag) {
@@ -873,12 +905,14 @@ static void chat_put_time(struct buf *b, const struct chat_time *t, const char *
 /* strftime_now(format). What the format says keeps its origin; the time itself is ours. */
 CHAT_BUILTIN(chat_global_strftime_now) {
   CHAT_UNUSED;
-  static const char *const whole[][2] = {{"c", "%a %b %e %H:%M:%S %Y"}, {"x", "%m/%d/%y"}, {"X", "%H:%M:%S"}, {"D", "%m/%d/%y"},
+  static const char *const whole[][2] = {{"c", "%a %b %e %H:%M:%S %Y"}, {"x", "%m/%d/%y"}, {"X", "%H:%M:%S"},
+                                         {"D", "%m/%d/%y"},
                                          {"F", "%Y-%m-%d"}, {"T", "%H:%M:%S"}, {"R", "%H:%M"}, {"r", "%I:%M:%S %p"}};
   struct chat_time t;
   struct chat_text x = {0};
   if (!chat_need_string(r, &a[1])) return false;
-  if (!chat_read_time(r->input->now, &t)) return chat_fail(r, "strftime_now without a clock (like 2026-01-15T12:34:56)");
+  if (!chat_read_time(r->input->now, &t))
+    return chat_fail(r, "strftime_now without a clock (like 2026-01-15T12:34:56)");
   struct str f = chat_str(&a[1]);
   for (size_t i = 0, next; i < f.len; i = next) {
     char text[80], flag = 0;

@@ -1,8 +1,9 @@
-/* chat_value.c -- the values a chat template computes with, and their text: Python's str, repr, json.dumps, ==, <, truth.
+/* chat_value.c -- the values a chat template computes with, and their text: Python's str, repr, json.dumps, ==, <,
+ * truth.
  *
- * Text is built in struct chat_text, which keeps for every byte whether the template or the user wrote it; a string of one
- * origin has a flag, a mixed one has a mark per byte. Whatever is printed of a user's container is the user's, brackets too.
- * All memory comes from the run's arena; every loop over values or bytes is paid for in steps.
+ * Text is built in struct chat_text, which keeps for every byte whether the template or the user wrote it; a string of
+ * one origin has a flag, a mixed one has a mark per byte. Whatever is printed of a user's container is the user's,
+ * brackets too. All memory comes from the run's arena; every loop over values or bytes is paid for in steps.
  * SPDX-License-Identifier: MIT */
 
 /* Who may be asked for what: everything a running template needs. One run, one thread. */
@@ -77,7 +78,8 @@ static struct str chat_str(const struct chat_value *v) { // of a string, or the 
   return (struct str){v->u.ptr, v->len};
 }
 
-static bool chat_is(const struct chat_value *v, const char *text) { return v->kind == CHAT_STRING && str_is(chat_str(v), text); }
+static bool chat_is(const struct chat_value *v, const char *text) { return v->kind == CHAT_STRING &&
+                                                                   str_is(chat_str(v), text); }
 
 /* Part of a string, by bytes, with its origin. */
 static struct chat_value chat_cut(struct chat_value s, size_t from, size_t to) {
@@ -101,7 +103,8 @@ static const char *chat_type_name(const struct chat_value *v) {
   case CHAT_FLOAT: return v->spelling ? "int" : "float";
   case CHAT_STRING: return "str";
   case CHAT_LIST: {
-    static const char *const names[] = {"list", "tuple", "range", "dict_items", "dict_keys", "dict_values", "generator"};
+    static const char *const names[] = {"list", "tuple", "range", "dict_items", "dict_keys", "dict_values",
+                                        "generator"};
     return names[v->u.list->kind];
   }
   case CHAT_DICT: return "dict";
@@ -186,7 +189,8 @@ static bool chat_text_grow(struct chat_run *r, struct chat_text *x, size_t more,
 }
 
 /* Appends bytes of one origin, or with a mark each. */
-static bool chat_put_marked(struct chat_run *r, struct chat_text *x, const char *p, size_t n, const uint8_t *marks, bool user) {
+static bool chat_put_marked(struct chat_run *r, struct chat_text *x, const char *p, size_t n, const uint8_t *marks,
+                            bool user) {
   if (n == 0) return true;
   if (x->len == 0 && !x->marks) x->user = user;
   bool mixed = !x->marks && (marks || x->user != user);
@@ -270,8 +274,10 @@ static struct chat_value *chat_dict_get(const struct chat_dict *d, struct str ke
 
 static bool chat_equal(struct chat_run *r, const struct chat_value *a, const struct chat_value *b, bool *equal);
 
-/* Where the value of a key is kept, or NULL in `found`. Keys may be anything that can be compared but containers that change. */
-static bool chat_dict_find(struct chat_run *r, struct chat_dict *d, const struct chat_value *key, struct chat_value **found) {
+/* Where the value of a key is kept, or NULL in `found`. Keys may be anything that can be compared but containers that
+ * change. */
+static bool chat_dict_find(struct chat_run *r, struct chat_dict *d, const struct chat_value *key,
+                           struct chat_value **found) {
   *found = NULL;
   if (!chat_spend(r, (size_t)d->count * 2)) return false;
   if (key->kind == CHAT_STRING) {
@@ -355,6 +361,7 @@ static bool chat_string_chars(struct chat_run *r, const struct chat_value *s, st
     size_t beg = pos;
     utf8_decode(chat_str(s), &pos);
     if (!chat_spend(r, 0) || !chat_append(r, list, chat_cut(*s, beg, pos))) return false;
+    list->items[list->count - 1].safe = false; // Python iterates Markup as plain strings
   }
   return true;
 }
@@ -431,10 +438,13 @@ static bool chat_put_number(struct chat_run *r, struct chat_text *x, const struc
 /* Code points that Python's repr shows as they are: not controls, formats, surrogates, private or odd spaces. */
 static bool chat_is_printable(uint32_t c) {
   static const uint32_t hidden[][2] = {
-    {0, 0x1F}, {0x7F, 0xA0}, {0xAD, 0xAD}, {0x378, 0x379}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD}, {0x70F, 0x70F},
-    {0x890, 0x891}, {0x8E2, 0x8E2}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F},
+    {0, 0x1F}, {0x7F, 0xA0}, {0xAD, 0xAD}, {0x378, 0x379}, {0x600, 0x605}, {0x61C, 0x61C}, {0x6DD, 0x6DD},
+        {0x70F, 0x70F},
+    {0x890, 0x891}, {0x8E2, 0x8E2}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F},
+        {0x205F, 0x206F},
     {0x3000, 0x3000}, {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0x110BD, 0x110BD},
-    {0x110CD, 0x110CD}, {0x13430, 0x1343F}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE00FF}, {0xE01F0, 0x10FFFF}};
+    {0x110CD, 0x110CD}, {0x13430, 0x1343F}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0xE0000, 0xE00FF},
+        {0xE01F0, 0x10FFFF}};
   for (int i = 0; i < ARRAY_LEN(hidden); i++)
     if (c >= hidden[i][0] && c <= hidden[i][1]) return false;
   return true;
@@ -442,7 +452,8 @@ static bool chat_is_printable(uint32_t c) {
 
 static bool chat_put_repr_string(struct chat_run *r, struct chat_text *x, const struct chat_value *v) {
   struct str s = chat_str(v);
-  bool user = chat_has_user(v), single = s.len && memchr(s.ptr, '\'', s.len), both = single && memchr(s.ptr, '"', s.len);
+  bool user = chat_has_user(v), single = s.len && memchr(s.ptr, '\'', s.len), both = single &&
+      memchr(s.ptr, '"', s.len);
   char quote[2] = {single && !both ? '"' : '\'', 0};
   if (v->safe && !chat_put(r, x, "Markup(", user)) return false;
   if (!chat_put(r, x, quote, user)) return false;
@@ -451,10 +462,12 @@ static bool chat_put_repr_string(struct chat_run *r, struct chat_text *x, const 
     size_t beg = pos;
     uint32_t c = utf8_decode(s, &pos);
     bool mark = v->marks ? v->marks[beg] : v->user;
-    if (c == '\n' || c == '\r' || c == '\t') snprintf(escape, sizeof escape, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+    if (c == '\n' || c == '\r' || c == '\t')
+      snprintf(escape, sizeof escape, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
     else if (c == '\\' || c == (unsigned char)quote[0]) snprintf(escape, sizeof escape, "\\%c", (char)c);
     else if (c == UTF8_BAD) snprintf(escape, sizeof escape, "\\x%02x", (unsigned char)s.ptr[beg]);
-    else if (!chat_is_printable(c)) snprintf(escape, sizeof escape, c < 256 ? "\\x%02x" : c < 65536 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+    else if (!chat_is_printable(c))
+      snprintf(escape, sizeof escape, c < 256 ? "\\x%02x" : c < 65536 ? "\\u%04x" : "\\U%08x", (unsigned)c);
     if (*escape ? !chat_put(r, x, escape, mark) : !chat_put_value(r, x, chat_cut(*v, beg, pos))) return false;
   }
   return chat_put(r, x, quote, user) && (!v->safe || chat_put(r, x, ")", user));
@@ -477,7 +490,8 @@ static bool chat_put_repr_list(struct chat_run *r, struct chat_text *x, const st
 
 static bool chat_put_repr_range(struct chat_run *r, struct chat_text *x, const struct chat_list *list) {
   char text[120];
-  int64_t first = list->count ? list->items[0].u.integer : 0, step = list->count > 1 ? list->items[1].u.integer - first : 1;
+  int64_t first = list->count ? list->items[0].u.integer : 0;
+  int64_t step = list->count > 1 ? list->items[1].u.integer - first : 1;
   int64_t end = first + step * list->count; // of at most 100,000 items
   if (step == 1) snprintf(text, sizeof text, "range(%lld, %lld)", (long long)first, (long long)end);
   else snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)first, (long long)end, (long long)step);
@@ -510,7 +524,8 @@ static bool chat_put_repr(struct chat_run *r, struct chat_text *x, const struct 
   case CHAT_NAMESPACE:
     ok = chat_put(r, x, "<Namespace ", false) && chat_put_repr_dict(r, x, v->u.dict) && chat_put(r, x, ">", false);
     break;
-  default: ok = chat_put(r, x, "<", false) && chat_put(r, x, chat_type_name(v), false) && chat_put(r, x, ">", false); break;
+  default: ok = chat_put(r, x, "<", false) && chat_put(r, x, chat_type_name(v), false) &&
+      chat_put(r, x, ">", false); break;
   }
   r->depth--;
   return ok;
@@ -549,7 +564,8 @@ static bool chat_put_json_string(struct chat_run *r, struct chat_text *x, const 
     else if (c == UTF8_BAD) snprintf(escape, sizeof escape, "\\ufffd");
     else if (c < 32 || (ascii && c >= 127 && c < 65536)) snprintf(escape, sizeof escape, "\\u%04x", (unsigned)c);
     else if (ascii && c >= 65536)
-      snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((unsigned)(c - 65536) >> 10), 0xDC00 + (unsigned)(c & 0x3FF));
+      snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((unsigned)(c - 65536) >> 10),
+               0xDC00 + (unsigned)(c & 0x3FF));
     if (!*escape) continue;
     bool mark = v->marks ? v->marks[beg] : v->user;
     if (!chat_put_value(r, x, chat_cut(*v, plain, beg)) || !chat_put(r, x, escape, mark)) return false;
@@ -558,13 +574,16 @@ static bool chat_put_json_string(struct chat_run *r, struct chat_text *x, const 
   return chat_put_value(r, x, chat_cut(*v, plain, s.len)) && chat_put(r, x, "\"", user);
 }
 
-static bool chat_put_json(struct chat_run *r, struct chat_text *x, const struct chat_value *v, const struct chat_json_style *style, int level);
+static bool chat_put_json(struct chat_run *r, struct chat_text *x, const struct chat_value *v,
+                          const struct chat_json_style *style, int level);
 
-static bool chat_put_json_line(struct chat_run *r, struct chat_text *x, const struct chat_json_style *style, int level, bool user) {
+static bool chat_put_json_line(struct chat_run *r, struct chat_text *x, const struct chat_json_style *style, int level,
+                               bool user) {
   if (!style->lines) return true;
   if (!chat_put(r, x, "\n", user)) return false;
   for (int i = 0; i < level; i++)
-    if (!chat_put_marked(r, x, style->indent.u.ptr, style->indent.len, style->indent.marks, user || style->indent.user)) return false;
+    if (!chat_put_marked(r, x, style->indent.u.ptr, style->indent.len, style->indent.marks, user || style->indent.user))
+      return false;
   return true;
 }
 
@@ -573,7 +592,8 @@ static bool chat_put_separator(struct chat_run *r, struct chat_text *x, struct c
   return chat_put_value(r, x, s);
 }
 
-static bool chat_put_json_list(struct chat_run *r, struct chat_text *x, const struct chat_list *list, const struct chat_json_style *style, int level) {
+static bool chat_put_json_list(struct chat_run *r, struct chat_text *x, const struct chat_list *list,
+                               const struct chat_json_style *style, int level) {
   bool user = list->user;
   if (list->kind != CHAT_PLAIN && list->kind != CHAT_TUPLE) {
     struct chat_value v = {.kind = CHAT_LIST};
@@ -584,12 +604,14 @@ static bool chat_put_json_list(struct chat_run *r, struct chat_text *x, const st
   if (!chat_put(r, x, "[", user)) return false;
   for (int i = 0; i < list->count; i++) {
     if (i && !chat_put_separator(r, x, style->item, user)) return false;
-    if (!chat_put_json_line(r, x, style, level + 1, user) || !chat_put_json(r, x, &list->items[i], style, level + 1)) return false;
+    if (!chat_put_json_line(r, x, style, level + 1, user) || !chat_put_json(r, x, &list->items[i], style, level + 1))
+      return false;
   }
   return chat_put_json_line(r, x, style, level, user) && chat_put(r, x, "]", user);
 }
 
-static bool chat_put_json_key(struct chat_run *r, struct chat_text *x, const struct chat_value *key, const struct chat_json_style *style) {
+static bool chat_put_json_key(struct chat_run *r, struct chat_text *x, const struct chat_value *key,
+                              const struct chat_json_style *style) {
   if (key->kind == CHAT_STRING) return chat_put_json_string(r, x, key, style->ascii);
   if (key->kind == CHAT_NONE || key->kind == CHAT_BOOL || key->kind == CHAT_INT || key->kind == CHAT_FLOAT)
     return chat_put(r, x, "\"", key->user) && chat_put_json(r, x, key, style, 0) && chat_put(r, x, "\"", key->user);
@@ -598,7 +620,8 @@ static bool chat_put_json_key(struct chat_run *r, struct chat_text *x, const str
 
 static bool chat_sort_pairs(struct chat_run *r, struct chat_pair *pairs, int n);
 
-static bool chat_put_json_dict(struct chat_run *r, struct chat_text *x, const struct chat_dict *d, const struct chat_json_style *style, int level) {
+static bool chat_put_json_dict(struct chat_run *r, struct chat_text *x, const struct chat_dict *d,
+                               const struct chat_json_style *style, int level) {
   struct chat_pair *pairs = d->pairs;
   if (!d->count) return chat_put(r, x, "{}", d->user);
   if (style->sorted) {
@@ -609,13 +632,16 @@ static bool chat_put_json_dict(struct chat_run *r, struct chat_text *x, const st
   if (!chat_put(r, x, "{", d->user)) return false;
   for (int i = 0; i < d->count; i++) {
     if (i && !chat_put_separator(r, x, style->item, d->user)) return false;
-    if (!chat_put_json_line(r, x, style, level + 1, d->user) || !chat_put_json_key(r, x, &pairs[i].key, style)) return false;
-    if (!chat_put_separator(r, x, style->colon, d->user) || !chat_put_json(r, x, &pairs[i].value, style, level + 1)) return false;
+    if (!chat_put_json_line(r, x, style, level + 1, d->user) || !chat_put_json_key(r, x, &pairs[i].key, style))
+      return false;
+    if (!chat_put_separator(r, x, style->colon, d->user) || !chat_put_json(r, x, &pairs[i].value, style, level + 1))
+      return false;
   }
   return chat_put_json_line(r, x, style, level, d->user) && chat_put(r, x, "}", d->user);
 }
 
-static bool chat_put_json(struct chat_run *r, struct chat_text *x, const struct chat_value *v, const struct chat_json_style *style, int level) {
+static bool chat_put_json(struct chat_run *r, struct chat_text *x, const struct chat_value *v,
+                          const struct chat_json_style *style, int level) {
   bool ok;
   if (!chat_deeper(r) || !chat_spend(r, 0)) return false;
   switch (v->kind) {
@@ -655,7 +681,8 @@ static bool chat_equal_dicts(struct chat_run *r, struct chat_dict *a, struct cha
 }
 
 static bool chat_equal_lists(struct chat_run *r, const struct chat_list *a, const struct chat_list *b, bool *equal) {
-  *equal = a == b || (a->kind == b->kind && a->kind != CHAT_GENERATOR && a->kind != CHAT_VALUES && a->count == b->count);
+  *equal = a == b || (a->kind == b->kind && a->kind != CHAT_GENERATOR && a->kind != CHAT_VALUES &&
+                      a->count == b->count);
   for (int i = 0; *equal && a != b && i < a->count; i++)
     if (!chat_equal(r, &a->items[i], &b->items[i], equal)) return false;
   return true;
@@ -670,7 +697,8 @@ static bool chat_equal(struct chat_run *r, const struct chat_value *a, const str
   if (chat_integer(a, &i) && chat_integer(b, &j)) {
     *equal = i == j;
   } else if (chat_number(a, &x) && chat_number(b, &y)) {
-    *equal = a->spelling && b->spelling ? str_eq((struct str){a->spelling, a->len}, (struct str){b->spelling, b->len}) : x == y;
+    *equal = a->spelling && b->spelling ? str_eq((struct str){a->spelling, a->len}, (struct str){b->spelling, b->len}) :
+        x == y;
   } else if (a->kind == b->kind) {
     switch (a->kind) {
     case CHAT_STRING: *equal = str_eq(chat_str(a), chat_str(b)); break;
@@ -703,7 +731,8 @@ static bool chat_compare(struct chat_run *r, const struct chat_value *a, const s
     *order = chat_compare_bytes(chat_str(a), chat_str(b));
     return chat_spend(r, a->len < b->len ? a->len : b->len);
   }
-  if (a->kind != CHAT_LIST || b->kind != CHAT_LIST || a->u.list->kind != b->u.list->kind || a->u.list->kind > CHAT_TUPLE)
+  if (a->kind != CHAT_LIST || b->kind != CHAT_LIST || a->u.list->kind != b->u.list->kind ||
+      a->u.list->kind > CHAT_TUPLE)
     return chat_fail(r, "'<' not supported between instances of '%s' and '%s'", chat_type_name(a), chat_type_name(b));
   const struct chat_list *p = a->u.list, *q = b->u.list;
   bool ok = chat_deeper(r), equal = true;
@@ -758,7 +787,8 @@ static bool chat_sort_pairs(struct chat_run *r, struct chat_pair *pairs, int n) 
 
 /* ---- `in`, subscripts and slices ---- */
 
-static bool chat_contains(struct chat_run *r, const struct chat_value *where, const struct chat_value *what, bool *found) {
+static bool chat_contains(struct chat_run *r, const struct chat_value *where, const struct chat_value *what,
+                          bool *found) {
   *found = false;
   if (where->kind == CHAT_STRING) {
     if (what->kind != CHAT_STRING) return chat_fail_type(r, what, "a string to look for in a string");
@@ -798,7 +828,8 @@ static bool chat_at_index(struct chat_run *r, const struct chat_value *a, int64_
 }
 
 /* Python's slice.indices(): where a slice of n items starts, how many it takes. */
-static bool chat_slice_range(struct chat_run *r, const struct chat_value bounds[3], int64_t n, int64_t *start, int64_t *step, int64_t *count) {
+static bool chat_slice_range(struct chat_run *r, const struct chat_value bounds[3], int64_t n, int64_t *start,
+                             int64_t *step, int64_t *count) {
   int64_t stop;
   *step = 1;
   if (bounds[2].kind != CHAT_NONE && !chat_need_int(r, &bounds[2], step)) return false;
@@ -821,7 +852,8 @@ static bool chat_slice_range(struct chat_run *r, const struct chat_value bounds[
   return true;
 }
 
-static bool chat_slice_string(struct chat_run *r, const struct chat_value *s, int64_t start, int64_t step, int64_t count, struct chat_value *out) {
+static bool chat_slice_string(struct chat_run *r, const struct chat_value *s, int64_t start, int64_t step,
+                              int64_t count, struct chat_value *out) {
   struct str text = chat_str(s);
   size_t beg = 0, pos;
   for (int64_t i = 0; i < start; i++) utf8_decode(text, &beg);
@@ -841,13 +873,12 @@ static bool chat_slice_string(struct chat_run *r, const struct chat_value *s, in
   return true;
 }
 
-static bool chat_slice(struct chat_run *r, const struct chat_value *a, const struct chat_value bounds[3], struct chat_value *out) {
+static bool chat_slice(struct chat_run *r, const struct chat_value *a, const struct chat_value bounds[3],
+                       struct chat_value *out) {
   int64_t n, start = 0, step = 1, count = 0;
   if (a->kind == CHAT_UNDEFINED) return chat_fail_undefined(r, a);
-  if (a->kind != CHAT_STRING && (a->kind != CHAT_LIST || a->u.list->kind > CHAT_RANGE)) {
-    *out = chat_undefined(STR("a slice")); // as Jinja's getitem does when Python's raises TypeError
-    return true;
-  }
+  if (a->kind != CHAT_STRING && (a->kind != CHAT_LIST || a->u.list->kind > CHAT_RANGE))
+    return chat_fail(r, "'%s' object cannot be sliced", chat_type_name(a));
   if (!chat_length(r, a, &n) || !chat_slice_range(r, bounds, n, &start, &step, &count)) return false;
   if (a->kind == CHAT_STRING) return chat_slice_string(r, a, start, step, count, out);
   struct chat_list *list = chat_new_list(r, (int)count, (enum chat_list_kind)a->u.list->kind, a->u.list->user);

@@ -32,7 +32,8 @@ struct request {
   int n_done;            // positions computed
   int steps, max_rows;   // steps it took part in, most rows one of them held
   enum request_state state;
-  int *pages, n_pages;   // taken while it runs
+  bool keep;             // its pages stay its own when it is done, for a longer sequence with the same beginning
+  int *pages, n_pages;   // taken while it runs; NULL: none
   struct request *next;  // in the order of arrival
 };
 
@@ -53,6 +54,7 @@ struct engine {
   double load_seconds;
 };
 
+/* What `bodkin info` prints and --memory is compared with. */
 struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
@@ -181,8 +183,10 @@ static bool engine_submit(struct engine *g, struct request *r, struct bk_error *
     if (r->ids[i] < 0 || r->ids[i] >= g->model.hp.n_vocab)
       return err_set(e, ERR_DATA, "token %d of the prompt is %d, expected 0 to %lld", i, r->ids[i], (long long)g->model.hp.n_vocab - 1);
   r->n_ids = r->n_prompt;
-  r->n_done = r->steps = r->max_rows = 0;
-  r->state = REQUEST_WAITING;
+  r->steps = r->max_rows = 0;
+  if (!r->pages) r->n_done = 0; // with pages kept, n_done positions of this very prompt are in them
+  if (r->n_done >= r->n_prompt) r->n_done = r->n_prompt - 1;
+  r->state = r->pages ? REQUEST_RUNNING : REQUEST_WAITING;
   r->next = NULL;
   if (g->last) g->last->next = r;
   else g->first = r;
@@ -193,7 +197,7 @@ static bool engine_submit(struct engine *g, struct request *r, struct bk_error *
 static void engine_admit(struct engine *g) {
   for (struct request *r = g->first; r; r = r->next) {
     if (r->state != REQUEST_WAITING) continue;
-    int slot = 0, need = kv_pages_for(r->n_max);
+    int slot = 0, need = kv_pages_for(r->keep ? g->options.n_context : r->n_max);
     while (slot < g->options.n_sequences && g->slot[slot]) slot++;
     if (slot == g->options.n_sequences) return;
     int *pages = g->page_lists + (size_t)slot * (size_t)engine_max_pages(g);
@@ -205,12 +209,17 @@ static void engine_admit(struct engine *g) {
   }
 }
 
+/* Gives back the pages of a request that is not running. */
+static void engine_forget(struct engine *g, struct request *r) {
+  if (r->pages) kv_give(&g->kv, r->n_pages, r->pages);
+  r->pages = NULL;
+  for (int i = 0; i < g->options.n_sequences; i++)
+    if (g->slot[i] == r) g->slot[i] = NULL;
+}
+
+/* Ends a request, done or not: its place is free before the next step. */
 static void engine_finish(struct engine *g, struct request *r) {
-  if (r->state == REQUEST_RUNNING) {
-    kv_give(&g->kv, r->n_pages, r->pages);
-    for (int i = 0; i < g->options.n_sequences; i++)
-      if (g->slot[i] == r) g->slot[i] = NULL;
-  }
+  if (!r->keep) engine_forget(g, r);
   r->state = REQUEST_DONE;
   struct request **link = &g->first, *before = NULL;
   while (*link && *link != r) before = *link, link = &(*link)->next;
@@ -280,4 +289,193 @@ static bool engine_step(struct engine *g) {
   for (int i = 0; i < b.n_segments; i++) // a request without a callback ends with its prompt
     if (!g->owner[i]->logits && g->owner[i]->n_done == g->owner[i]->n_ids) engine_finish(g, g->owner[i]);
   return true;
+}
+
+/* ---- chat ---- */
+
+static bool engine_has_token(void *vocabulary, struct str token) { return token_find(vocabulary, token) != TOKEN_NONE; }
+
+/* The template that speaks for the model: its own, else a built-in one chosen by its special tokens. */
+static bool engine_template(const struct engine *g, struct str *source, struct bk_error *e) {
+  const struct model *m = &g->model;
+  if (!m->vocab) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
+  if (gguf_get_string(&m->gguf, STR("tokenizer.chat_template"), source, e)) return true;
+  *source = chat_builtin(chat_choose(engine_has_token, m->vocab));
+  return (!e->code && source->ptr) ||
+         err_set(e, ERR_DATA, "the model has no chat template and none of the special tokens of a known one: use `complete`");
+}
+
+/* Messages -> ids. scratch holds the compiled template, the prompt and what is needed on the way. */
+static bool engine_chat(const struct engine *g, const struct chat_input *in, struct arena scratch, int32_t *ids, int max, int *n,
+                        struct bk_error *e) {
+  const struct vocab *v = g->model.vocab;
+  struct str source;
+  if (!engine_template(g, &source, e)) return false;
+  const struct chat_template *t = chat_compile(source, &scratch, e);
+  struct chat_input full = *in;
+  if (v->bos >= 0) full.bos_token = token_text(v, v->bos);
+  if (v->eos >= 0) full.eos_token = token_text(v, v->eos);
+  struct chat_prompt p;
+  if (!t || !chat_render(t, &full, &scratch, (size_t)max * 64 + 4096, &p, e)) return false;
+  struct token_options options = {false, true}; // special tokens are those that the template wrote
+  if (!token_encode_spans(v, p.text, p.spans, p.n_spans, options, scratch, ids, max - 1, n, e)) return false;
+  if (v->add_bos && v->bos >= 0 && (*n == 0 || ids[0] != v->bos)) { // exactly once
+    memmove(ids + 1, ids, sizeof *ids * (size_t)*n);
+    ids[0] = v->bos;
+    ++*n;
+  }
+  return true;
+}
+
+/* ---- the public interface: bodkin.h ---- */
+
+enum { ENGINE_SCRATCH = 64 << 20 }; // bytes reserved (not used) for one conversation on its way to ids
+
+struct bk_session {
+  struct bk_model *model;
+  struct request request;
+  int32_t *ids;                   // (context)
+  int n;                          // held
+  float *logits;                  // (n_vocab)
+  struct sample_candidate *candidates; // (n_vocab)
+  bool has_logits;
+  int stop;
+  struct arena memory;            // as reserved
+};
+
+struct bk_model {
+  struct engine engine;
+  struct arena memory, scratch;   // as reserved
+  int n_sessions;
+};
+
+struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e) {
+  static const struct bk_options defaults;
+  const struct bk_options *o = options ? options : &defaults;
+  struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
+                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory};
+  if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
+    err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
+    return NULL;
+  }
+  struct arena memory = os_reserve(sizeof(struct bk_model) + 64, e), a = memory;
+  if (!memory.beg) return NULL;
+  struct bk_model *m = ARENA_NEW(&a, struct bk_model, 1);
+  m->memory = memory;
+  m->scratch = os_reserve(ENGINE_SCRATCH, e);
+  if (m->scratch.beg && engine_open(&m->engine, path, &inside, e) && engine_load(&m->engine, e)) return m;
+  os_release(m->scratch);
+  os_release(memory);
+  return NULL;
+}
+
+void bk_model_close(struct bk_model *m) {
+  if (!m) return;
+  engine_close(&m->engine);
+  os_release(m->scratch);
+  os_release(m->memory);
+}
+
+int bk_model_vocabulary(const struct bk_model *m) { return (int)m->engine.model.hp.n_vocab; }
+int bk_model_context(const struct bk_model *m) { return m->engine.options.n_context; }
+
+int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e) {
+  const struct vocab *v = m->engine.model.vocab;
+  struct token_options options = {(flags & BK_ADD_SPECIAL) != 0, (flags & BK_PARSE_SPECIAL) != 0};
+  int n;
+  if (!v) err_set(e, ERR_DATA, "the model file holds no vocabulary");
+  else if (token_encode(v, (struct str){text, bytes}, options, m->scratch, ids, max, &n, e)) return n;
+  return -1;
+}
+
+size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max) {
+  const struct vocab *v = m->engine.model.vocab;
+  struct buf b = {out, 0, max, false};
+  if (v && !token_is_control(v, id)) token_piece(v, id, &b);
+  return b.len;
+}
+
+int bk_model_is_end(const struct bk_model *m, int32_t id) {
+  return m->engine.model.vocab && token_is_eog(m->engine.model.vocab, id);
+}
+
+int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e) {
+  struct arena a = m->scratch;
+  struct json *parsed;
+  char now[32];
+  int n;
+  os_local_time(now, sizeof now);
+  if (!json_parse((struct str){messages, bytes}, &a, &parsed, e)) return -1;
+  struct chat_input in = {.messages = parsed, .now = str_from(now), .add_generation_prompt = true};
+  return engine_chat(&m->engine, &in, a, ids, max, &n, e) ? n : -1;
+}
+
+struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e) {
+  if (m->n_sessions == m->engine.options.n_sequences) {
+    err_set(e, ERR_BUSY, "%d sessions are open, bk_options.sessions allows no more", m->n_sessions);
+    return NULL;
+  }
+  size_t n_vocab = (size_t)m->engine.model.hp.n_vocab, context = (size_t)m->engine.options.n_context;
+  struct arena memory = os_reserve(sizeof(struct bk_session) + n_vocab * 12 + context * 4 + 512, e), a = memory;
+  if (!memory.beg) return NULL;
+  struct bk_session *s = ARENA_NEW(&a, struct bk_session, 1);
+  s->model = m;
+  s->memory = memory;
+  s->ids = ARENA_NEW(&a, int32_t, context);
+  s->logits = ARENA_NEW(&a, float, n_vocab);
+  s->candidates = ARENA_NEW(&a, struct sample_candidate, n_vocab);
+  m->n_sessions++;
+  return s;
+}
+
+void bk_session_close(struct bk_session *s) {
+  if (!s) return;
+  engine_forget(&s->model->engine, &s->request);
+  s->model->n_sessions--;
+  os_release(s->memory);
+}
+
+static int32_t session_logits(struct request *r, int position, const float *logits) {
+  struct bk_session *s = r->context;
+  (void)position;
+  memcpy(s->logits, logits, sizeof *logits * (size_t)s->model->engine.model.hp.n_vocab);
+  s->has_logits = true;
+  return -1;
+}
+
+int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e) {
+  struct engine *g = &s->model->engine;
+  struct request *r = &s->request;
+  int same = 0;
+  while (same < s->n && same < n && s->ids[same] == ids[same]) same++;
+  if (n > g->options.n_context) return err_set(e, ERR_DATA, "%d tokens, the context holds %d", n, g->options.n_context);
+  if (n > 0) memcpy(s->ids, ids, sizeof *ids * (size_t)n);
+  s->n = same;
+  s->has_logits = false;
+  int *pages = r->pages, n_pages = r->n_pages;
+  *r = (struct request){.ids = s->ids, .n_prompt = n, .n_max = n, .logits = session_logits, .context = s, .keep = true,
+                        .n_done = same, .pages = pages, .n_pages = n_pages};
+  __atomic_store_n(&s->stop, 0, __ATOMIC_RELAXED);
+  if (!engine_submit(g, r, e)) return 0;
+  while (r->state != REQUEST_DONE) {
+    engine_step(g);
+    if (r->state != REQUEST_DONE && __atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+      engine_finish(g, r);
+      err_set(e, ERR_BUSY, "stopped after %d of %d tokens", r->n_done, n);
+    }
+  }
+  s->n = r->n_done;
+  return s->has_logits;
+}
+
+void bk_session_stop(struct bk_session *s) { __atomic_store_n(&s->stop, 1, __ATOMIC_RELAXED); }
+
+const float *bk_session_logits(const struct bk_session *s) { return s->has_logits ? s->logits : NULL; }
+
+int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e) {
+  int32_t id = -1;
+  if (!s->has_logits) err_set(e, ERR_USAGE, "no logits: bk_session_sync comes first");
+  else if ((id = sample_token(sampler, s->logits, (int)s->model->engine.model.hp.n_vocab, s->ids, s->n, s->candidates)) < 0)
+    err_set(e, ERR_DATA, "no logit is finite: the weights are damaged or not meant for this architecture");
+  return id;
 }

@@ -1,8 +1,9 @@
-/* json.c -- JSON read and written (RFC 8259, strictly): bytes in, a tree in an arena out; and the pieces of text that writers need.
+/* json.c -- JSON read and written (RFC 8259, strictly): bytes in, a tree in an arena out; and the pieces of text that
+ * writers need.
  *
- * A string without escapes points into the source, which must outlive the tree; nothing else is shared. The tree is never
- * freed, its arena is. Nesting is at most JSON_DEPTH and is kept on an explicit stack, so no input can exhaust the C stack;
- * time is linear in the text, but for sorting the keys of one object to find duplicates.
+ * A string without escapes points into the source, which must outlive the tree; nothing else is shared. The tree is
+ * never freed, its arena is. Nesting is at most JSON_DEPTH and is kept on an explicit stack, so no input can exhaust
+ * the C stack; time is linear in the text, but for sorting the keys of one object to find duplicates.
  * SPDX-License-Identifier: MIT */
 #include "base.h"
 
@@ -33,9 +34,11 @@ struct json_reader {
 };
 
 static bool json_fail(struct json_reader *r, const char *expected) {
-  if (r->pos >= r->text.len) return err_set(r->error, ERR_DATA, "JSON ends at byte %zu where %s was expected", r->pos, expected);
+  if (r->pos >= r->text.len)
+    return err_set(r->error, ERR_DATA, "JSON ends at byte %zu where %s was expected", r->pos, expected);
   unsigned char c = (unsigned char)r->text.ptr[r->pos];
-  if (c >= 33 && c < 127) return err_set(r->error, ERR_DATA, "JSON has '%c' at byte %zu where %s was expected", c, r->pos, expected);
+  if (c >= 33 && c < 127)
+    return err_set(r->error, ERR_DATA, "JSON has '%c' at byte %zu where %s was expected", c, r->pos, expected);
   return err_set(r->error, ERR_DATA, "JSON has byte 0x%02x at byte %zu where %s was expected", c, r->pos, expected);
 }
 
@@ -163,7 +166,8 @@ static bool json_read_string(struct json_reader *r, struct str *out) {
   for (;;) {
     int c = json_peek(r);
     if (c == '"') break;
-    if (c < 0x20) return json_fail(r, c < 0 ? "the end of a string" : "a character of a string (control characters are escaped)");
+    if (c < 0x20)
+      return json_fail(r, c < 0 ? "the end of a string" : "a character of a string (control characters are escaped)");
     size_t from = r->pos;
     if (c == '\\') {
       r->pos++;
@@ -207,7 +211,8 @@ static struct json **json_sort_keys(struct json **from, struct json **to, size_t
   return from;
 }
 
-/* Of members with one key the last value stays, in the place of the first. The two tables are scratch: the arena is a copy. */
+/* Of members with one key the last value stays, in the place of the first. The two tables are scratch: the arena is a
+ * copy. */
 static bool json_drop_duplicates(struct json_reader *r, struct json *object) {
   if (object->count < 2) return true;
   struct arena scratch = *r->arena;
@@ -274,7 +279,8 @@ static struct json *json_new_child(struct json_reader *r, struct json_level *lev
   return v;
 }
 
-/* Before a child: a comma unless it is the first, then the key of a member. `closed` when the container ends instead. */
+/* Before a child: a comma unless it is the first, then the key of a member. `closed` when the container ends instead.
+ * */
 static bool json_next_child(struct json_reader *r, struct json_level *level, struct str *key, bool *closed) {
   bool object = level->container->type == JSON_OBJECT;
   json_skip_space(r);
@@ -321,7 +327,8 @@ static bool json_parse(struct str text, struct arena *a, struct json **out, stru
     size_t at = r.pos;
     if (!json_read_value(&r, v)) return false;
     if (v->type == JSON_ARRAY || v->type == JSON_OBJECT) {
-      if (depth == JSON_DEPTH) return err_set(e, ERR_DATA, "JSON nests deeper than %d levels at byte %zu", JSON_DEPTH, at);
+      if (depth == JSON_DEPTH)
+        return err_set(e, ERR_DATA, "JSON nests deeper than %d levels at byte %zu", JSON_DEPTH, at);
       levels[depth++] = (struct json_level){v, NULL};
     } else if (depth == 0) {
       break;

@@ -125,6 +125,7 @@ struct kern {
   void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up
   void (*rope)(float *x, const float *angles, int n_rot, bool neox);           // angles (n_rot/2, 2): cos, sin
   void (*softcap)(float *x, int n, float cap);                                 // x = cap * tanh(x / cap)
+  double (*peak)(int rounds, bool floats); // products and sums done in registers, for the roof of a benchmark
 };
 static const struct kern *kern_get(enum os_isa isa); // NULL: not in this binary or not on this processor
 static enum os_isa kern_best(void);

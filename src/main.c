@@ -1,50 +1,608 @@
-/* main.c -- temporary */
+/* main.c -- the command line: arguments, environment, configuration, progress, terminals, exit codes.
+ *
+ * The only file that prints to a person or ends the process. Data goes to standard output and nothing else does; every
+ * failure is one sentence on standard error and a number of sysexits.h.
+ * SPDX-License-Identifier: MIT */
 #include "bodkin.c"
-int main(int argc, char **argv) {
-  struct bk_error e = {0};
-  static struct engine g;
-  struct engine_options o = {0};
-  const char *model = NULL, *bench = NULL;
-  int n = 128;
-  for (int i = 2; i < argc; i++) {
-    if (!strcmp(argv[i], "-m")) model = argv[++i];
-    else if (!strcmp(argv[i], "--exact")) o.exact = true;
-    else if (!strcmp(argv[i], "--threads")) o.n_threads = atoi(argv[++i]);
-    else if (!strcmp(argv[i], "--chunk")) o.chunk = atoi(argv[++i]);
-    else if (!strcmp(argv[i], "--batch")) o.n_sequences = atoi(argv[++i]);
-    else if (!strcmp(argv[i], "--n")) n = atoi(argv[++i]);
-    else if (!strcmp(argv[i], "--test")) bench = argv[++i];
-    else if (!strcmp(argv[i], "--isa")) o.has_isa = kern_named(str_from(argv[++i]), &o.isa);
-    else if (!strcmp(argv[i], "--kv")) { ++i; o.kv = !strcmp(argv[i], "f32") ? KV_F32 : !strcmp(argv[i], "q8_0") ? KV_Q8 : KV_F16; }
-    else if (!strcmp(argv[i], "--dequant")) { bool ok = eval_dequant(str_from(argv[++i]), stdin, stdout, &e); if (!ok) fprintf(stderr, "%s\n", e.message); return e.code; }
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* ---- options: flags beat environment beats configuration file ---- */
+
+enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
+
+struct options {
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *socket, *gpu, *chat_template, *config;
+  int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
+  uint64_t memory;
+  double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  int64_t exact, special, add_special, lines, decode, json, tape, help, version;
+  const char *words[64]; // what is no option
+  int n_words;
+};
+
+struct option {
+  const char *name;  // without dashes; in the environment BODKIN_ and capitals
+  char letter;       // 0: none
+  enum option_kind kind;
+  size_t offset;
+  double min, max;
+  const char *help;  // NULL: not listed
+};
+#define OPTION(member) offsetof(struct options, member)
+
+static const struct option options_table[] = {
+  {"model", 'm', OPTION_TEXT, OPTION(model), 0, 0, "MODEL      a file, a name of the catalogue, or a name in a model store on this disk"},
+  {"system", 's', OPTION_TEXT, OPTION(system), 0, 0, "TEXT      what the model is told before the conversation (run)"},
+  {"query", 'q', OPTION_TEXT, OPTION(query), 0, 0, NULL},
+  {"threads", 't', OPTION_INT, OPTION(threads), 1, 256, "N         processors to use; default: all this process may use"},
+  {"context", 'c', OPTION_INT, OPTION(context), 1, 1 << 26, "N         tokens of a conversation; default: the model's, at most 4096"},
+  {"memory", 0, OPTION_SIZE, OPTION(memory), 0, 0, "SIZE       refuse to load what needs more, for example 512M"},
+  {"max-tokens", 0, OPTION_INT, OPTION(max_tokens), 1, 1 << 26, "N      most tokens of an answer; default: to the end of the context"},
+  {"temperature", 0, OPTION_FLOAT, OPTION(temperature), 0, 100, "X     0: always the most likely; default: the model's, else 0.8"},
+  {"top-k", 0, OPTION_INT, OPTION(top_k), 0, 1 << 24, "N           draw from the N most likely; 0: all; default 40"},
+  {"top-p", 0, OPTION_FLOAT, OPTION(top_p), 0, 1, "X           draw from the fewest that reach probability X; default 0.95"},
+  {"min-p", 0, OPTION_FLOAT, OPTION(min_p), 0, 1, "X           leave out what is X times less likely than the first; default 0.05"},
+  {"repetition-penalty", 0, OPTION_FLOAT, OPTION(repetition_penalty), 0.01, 100, "X  default 1 (off)"},
+  {"presence-penalty", 0, OPTION_FLOAT, OPTION(presence_penalty), -2, 2, "X  default 0 (off)"},
+  {"frequency-penalty", 0, OPTION_FLOAT, OPTION(frequency_penalty), -2, 2, "X default 0 (off)"},
+  {"penalty-window", 0, OPTION_INT, OPTION(penalty_window), 0, 1 << 20, "N  tokens the penalties look back on; default 64"},
+  {"seed", 0, OPTION_INT, OPTION(seed), 0, 9e15, "N            same seed, same text; default: random, and reported"},
+  {"isa", 0, OPTION_TEXT, OPTION(isa), 0, 0, "NAME          scalar, avx2, avx512, neon or neon_dot; default: the best there is"},
+  {"kv", 0, OPTION_TEXT, OPTION(kv), 0, 0, "TYPE           keys and values as f16, f32 or q8_0; default f16"},
+  {"special", 0, OPTION_FLAG, OPTION(special), 0, 0, "          special tokens written in a text become special tokens"},
+  {"add-special", 0, OPTION_FLAG, OPTION(add_special), 0, 0, "      begin and end tokens as the model wants them (tokenize)"},
+  {"lines", 0, OPTION_FLAG, OPTION(lines), 0, 0, "            one array for every line (tokenize)"},
+  {"decode", 0, OPTION_FLAG, OPTION(decode), 0, 0, "           arrays of ids back to text (tokenize)"},
+  {"json", 0, OPTION_FLAG, OPTION(json), 0, 0, "             for programs (info, bench)"},
+  {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
+  {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
+  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch or load (bench)"},
+  {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
+  {"depth", 0, OPTION_INT, OPTION(depth), 0, 1 << 26, "N           tokens that are there before (bench)"},
+  {"repeat", 0, OPTION_INT, OPTION(repeat), 1, BENCH_MAX_REPEAT, "R          runs of which the median counts (bench)"},
+  {"batch", 0, OPTION_INT, OPTION(batch), 1, ENGINE_ROWS, "N           sequences side by side (eval, bench)"},
+  {"chunk", 0, OPTION_INT, OPTION(chunk), 1, 1 << 20, "N           most tokens of one prompt in a step (eval)"},
+  {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
+  {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
+  {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
+  {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
+  {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, NULL},
+  {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
+  {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
+};
+
+static bool option_set(struct options *o, const struct option *opt, const char *value, const char *from, struct bk_error *e) {
+  char *to = (char *)o + opt->offset;
+  int64_t n;
+  double x;
+  if (opt->kind == OPTION_TEXT) {
+    *(const char **)(void *)to = value;
+  } else if (opt->kind == OPTION_SIZE) {
+    if (!str_to_bytes(str_from(value), (uint64_t *)(void *)to))
+      return err_set(e, ERR_USAGE, "%s%s: \"%s\" is no size; 512M, 4G and plain bytes are", from, opt->name, value);
+  } else if (opt->kind == OPTION_FLOAT) {
+    if (!str_to_double(str_from(value), &x) || x < opt->min || x > opt->max)
+      return err_set(e, ERR_USAGE, "%s%s: \"%s\" is no number from %g to %g", from, opt->name, value, opt->min, opt->max);
+    *(double *)(void *)to = x;
+  } else if (opt->kind == OPTION_INT) {
+    if (!str_to_int(str_from(value), &n) || (double)n < opt->min || (double)n > opt->max)
+      return err_set(e, ERR_USAGE, "%s%s: \"%s\" is no integer from %.0f to %.0f", from, opt->name, value, opt->min, opt->max);
+    *(int64_t *)(void *)to = n;
+    if (opt->offset == OPTION(seed)) o->has_seed = 1;
+  } else {
+    *(int64_t *)(void *)to = !str_is(str_from(value), "0") && !str_is(str_from(value), "false");
   }
-  struct arena a = os_reserve(1 << 20, &e);
-  bool ok;
-  if (model) {
-    ok = engine_open(&g, model, &o, &e) && engine_load(&g, &e);
-    if (!ok) { fprintf(stderr, "bodkin: %s\n", e.message); return e.code; }
-  }
-  if (bench) {
-    static int32_t ids[8192];
-    bool pf = !strcmp(bench, "prefill");
-    for (int rep = 0; rep < 3; rep++) {
-      for (int i = 0; i < n + 2; i++) ids[i] = (i * 7919) % 1000 + 100;
-      struct bench_x { int left; } x;
-      (void)x;
-      struct request r = {.ids = ids, .n_prompt = pf ? n : 1, .n_max = pf ? n : n + 1};
-      extern int32_t bench_cb(struct request *r, int p, const float *l);
-      r.logits = bench_cb;
-      double t = os_seconds();
-      engine_submit(&g, &r, &e);
-      while (engine_step(&g)) {}
-      t = os_seconds() - t;
-      printf("%s %d: %.1f t/s\n", bench, n, n / t);
-    }
-    printf("load %.1f ms, peak %.1f MB\n", g.load_seconds * 1e3, (double)os_resident_peak() / 1e6);
-    return 0;
-  }
-  ok = eval_run(model ? &g : NULL, model ? g.model.vocab : NULL, stdin, stdout, &a, &e);
-  if (!ok) fprintf(stderr, "bodkin: %s\n", e.message);
-  return e.code;
+  return true;
 }
-int32_t bench_cb(struct request *r, int p, const float *l) { (void)r; (void)p; (void)l; return 5; }
+
+static const struct option *option_find(struct str name) {
+  for (int i = 0; i < ARRAY_LEN(options_table); i++)
+    if (str_is(name, options_table[i].name)) return &options_table[i];
+  return NULL;
+}
+
+static bool options_from_file(struct options *o, struct arena *a, struct bk_error *e) {
+  char path[4096];
+  const char *home = getenv("XDG_CONFIG_HOME"), *user = getenv("HOME");
+  if (home && home[0] == '/') snprintf(path, sizeof path, "%s/bodkin/config", home);
+  else if (user) snprintf(path, sizeof path, "%s/.config/bodkin/config", user);
+  else return true;
+  struct str text, line;
+  if (!os_is_file(path)) return true;
+  if (!os_read_file(path, 64 << 10, a, &text, e)) return false;
+  for (size_t at = 0; at < text.len; at += line.len + 1) {
+    size_t end = str_find(text, STR("\n"), at);
+    line = str_slice(text, at, end == SIZE_MAX ? text.len : end);
+    char key[128], value[1024];
+    snprintf(key, sizeof key, STR_FMT, (int)line.len, line.ptr);
+    if (sscanf(key, " %127[^= \t#]", value) != 1) continue; // empty, or a comment
+    const struct option *opt = option_find(str_from(value));
+    size_t sign = str_find(line, STR("="), 0);
+    if (!opt || sign == SIZE_MAX) return err_set(e, ERR_USAGE, "%s: \"%s\" is no setting", path, value);
+    sign++;
+    while (sign < line.len && (line.ptr[sign] == ' ' || line.ptr[sign] == '\t')) sign++;
+    struct str given = str_slice(line, sign, line.len);
+    while (given.len && (given.ptr[given.len - 1] == ' ' || given.ptr[given.len - 1] == '\t' || given.ptr[given.len - 1] == '\r')) given.len--;
+    char *kept = arena_alloc(a, given.len + 1, 1, 1);
+    if (!kept) return err_set(e, ERR_OS, "%s: no memory", path);
+    memcpy(kept, given.ptr, given.len);
+    if (!option_set(o, opt, kept, "configuration: ", e)) return false;
+  }
+  return true;
+}
+
+static bool options_from_environment(struct options *o, struct bk_error *e) {
+  for (int i = 0; i < ARRAY_LEN(options_table); i++) {
+    char name[64] = "BODKIN_";
+    size_t n = strlen(name);
+    for (const char *p = options_table[i].name; *p && n < sizeof name - 1; p++) name[n++] = (char)(*p == '-' ? '_' : *p - 32);
+    const char *value = getenv(name);
+    if (value && *value && !option_set(o, &options_table[i], value, "environment: ", e)) return false;
+  }
+  return true;
+}
+
+static bool options_from_arguments(struct options *o, int argc, char **argv, struct bk_error *e) {
+  bool only_words = false;
+  for (int i = 0; i < argc; i++) {
+    const char *arg = argv[i], *value = NULL;
+    const struct option *opt = NULL;
+    if (only_words || arg[0] != '-' || arg[1] == 0) {
+      if (o->n_words == ARRAY_LEN(o->words)) return err_set(e, ERR_USAGE, "too many arguments");
+      o->words[o->n_words++] = arg;
+      continue;
+    }
+    if (str_is(str_from(arg), "--")) {
+      only_words = true;
+      continue;
+    }
+    if (arg[1] == '-') {
+      struct str name = str_from(arg + 2);
+      size_t sign = str_find(name, STR("="), 0);
+      if (sign != SIZE_MAX) value = arg + 2 + sign + 1;
+      opt = option_find(str_slice(name, 0, sign == SIZE_MAX ? name.len : sign));
+    } else if (arg[2] == 0) {
+      for (int k = 0; k < ARRAY_LEN(options_table); k++)
+        if (options_table[k].letter == arg[1]) opt = &options_table[k];
+    }
+    if (!opt) return err_set(e, ERR_USAGE, "unknown option %s; bodkin --help lists them", arg);
+    if (opt->kind == OPTION_FLAG) value = value ? value : "1";
+    else if (!value && i + 1 == argc) return err_set(e, ERR_USAGE, "option %s wants a value", arg);
+    else if (!value) value = argv[++i];
+    if (!option_set(o, opt, value, "--", e)) return false;
+  }
+  return true;
+}
+
+/* ---- what commands share ---- */
+
+static struct arena main_memory; // reserved at start, for names, lists and texts
+
+static bool main_model_path(const struct options *o, const char **path, struct bk_error *e) {
+  struct str name = str_from(o->model);
+  if (!o->model) {
+    struct store_entry entry;
+    if (!store_default(&main_memory, &entry)) return err_set(e, ERR_USAGE, "no model: give -m MODEL");
+    name = entry.name;
+  }
+  size_t sign = str_find(name, STR("="), 0); // name=path
+  if (sign != SIZE_MAX && str_find(str_slice(name, 0, sign), STR("/"), 0) == SIZE_MAX) name = str_slice(name, sign + 1, name.len);
+  return store_find(name, &main_memory, path, e);
+}
+
+static bool main_kv(const struct options *o, enum kv_type *kv, struct bk_error *e) {
+  struct str name = str_from(o->kv ? o->kv : "f16");
+  *kv = str_is(name, "f32") ? KV_F32 : str_is(name, "q8_0") ? KV_Q8 : KV_F16;
+  return *kv != KV_F16 || str_is(name, "f16") || err_set(e, ERR_USAGE, "--kv %s: expected f16, f32 or q8_0", o->kv);
+}
+
+static bool main_engine_options(const struct options *o, struct engine_options *out, struct bk_error *e) {
+  *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
+                                 .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0, .memory = o->memory};
+  if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
+    return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx512, neon or neon_dot", o->isa);
+  return main_kv(o, &out->kv, e);
+}
+
+static bool main_load(const struct options *o, struct engine *g, struct bk_error *e) {
+  struct engine_options options;
+  const char *path;
+  return main_engine_options(o, &options, e) && main_model_path(o, &path, e) && engine_open(g, path, &options, e) && engine_load(g, e);
+}
+
+static bool main_flush(struct bk_error *e) {
+  return (fflush(stdout) == 0 && !ferror(stdout)) || err_set(e, ERR_IO, "cannot write to standard output: %s", strerror(errno));
+}
+
+/* All of a stream. */
+static bool main_read_all(FILE *in, struct str *out, struct bk_error *e) {
+  size_t cap = (size_t)(main_memory.end - main_memory.beg), n = fread(main_memory.beg, 1, cap, in);
+  *out = (struct str){main_memory.beg, n};
+  main_memory.beg += n;
+  if (ferror(in)) return err_set(e, ERR_IO, "cannot read standard input: %s", strerror(errno));
+  return n < cap || err_set(e, ERR_DATA, "the input is longer than %zu bytes", cap);
+}
+
+static bool main_open_input(const struct options *o, FILE **in, struct bk_error *e) {
+  *in = stdin;
+  if (o->n_words == 0 || str_is(str_from(o->words[0]), "-")) return true;
+  *in = fopen(o->words[0], "rb");
+  if (*in) return true;
+  return err_set(e, errno == EACCES ? ERR_PERMISSION : ERR_NOINPUT, "%s: %s", o->words[0], strerror(errno));
+}
+
+/* ---- run and complete ---- */
+
+static struct bk_session *volatile main_session; // what SIGINT stops; NULL: nothing is being generated
+static volatile sig_atomic_t main_interrupts;
+
+static void main_interrupt(int signal_number) {
+  (void)signal_number;
+  if (main_interrupts++ > 0 || !main_session) _exit(130); // 128 + SIGINT
+  bk_session_stop(main_session);
+}
+
+struct conversation {
+  struct bk_model *model;
+  struct bk_session *session;
+  struct bk_sampler sampler;
+  uint64_t seed;
+  int64_t max_tokens;
+  int32_t *ids; // (context)
+  int n;
+  struct buf messages; // JSON, without the closing bracket
+  struct buf answer;
+};
+
+static bool main_converse_open(const struct options *o, struct conversation *c, struct bk_error *e) {
+  const char *path;
+  enum kv_type kv;
+  if (!main_model_path(o, &path, e) || !main_kv(o, &kv, e)) return false;
+  if (o->gpu && !str_is(str_from(o->gpu), "auto") && !str_is(str_from(o->gpu), "off"))
+    return err_set(e, ERR_UNAVAILABLE, "not supported: --gpu %s", o->gpu);
+  struct bk_options options = {.isa = o->isa, .threads = (int)o->threads, .context = (int)o->context, .memory = o->memory,
+                               .kv = kv == KV_F32 ? BK_KV_F32 : kv == KV_Q8 ? BK_KV_Q8_0 : BK_KV_F16, .exact = (int)o->exact};
+  c->model = bk_model_open(path, &options, e);
+  c->session = c->model ? bk_session_open(c->model, e) : NULL;
+  if (!c->session) return false;
+  const struct gguf *g = &c->model->engine.model.gguf;
+  double named;
+  c->seed = o->has_seed ? (uint64_t)o->seed : os_random() >> 11; // short enough to be typed again
+  c->sampler = bk_sampler_default(c->seed);
+  if (o->temperature >= 0) c->sampler.temperature = (float)o->temperature;
+  else if (gguf_float(gguf_find(g, STR("general.sampling.temp")), 0, &named) && named >= 0) c->sampler.temperature = (float)named;
+  if (o->top_k >= 0) c->sampler.top_k = (int)o->top_k;
+  if (o->top_p >= 0) c->sampler.top_p = (float)o->top_p;
+  if (o->min_p >= 0) c->sampler.min_p = (float)o->min_p;
+  if (o->repetition_penalty >= 0) c->sampler.repetition_penalty = (float)o->repetition_penalty;
+  if (o->penalty_window >= 0) c->sampler.penalty_window = (int)o->penalty_window;
+  c->sampler.presence_penalty = (float)o->presence_penalty;
+  c->sampler.frequency_penalty = (float)o->frequency_penalty;
+  c->max_tokens = o->max_tokens > 0 ? o->max_tokens : INT32_MAX;
+  c->ids = ARENA_NEW(&main_memory, int32_t, (size_t)bk_model_context(c->model) + 1);
+  c->messages = buf_new(&main_memory, 8 << 20);
+  c->answer = buf_new(&main_memory, 4 << 20);
+  return (c->ids && c->messages.cap && c->answer.cap) || err_set(e, ERR_OS, "no memory for the conversation");
+}
+
+static void main_closing_line(const struct conversation *c, int prompt, int generated, double first, double seconds) {
+  double bytes = (double)(c->model->engine.model.packed_bytes + c->model->engine.kv.page_bytes / KV_PAGE * (size_t)(prompt + generated / 2));
+  double rate = generated > 1 && seconds > 0 ? (generated - 1) / seconds : 0;
+  fprintf(stderr, "[%d + %d tokens, %.1f tokens/s, first after %.0f ms, %.1f GB/s, seed %llu]\n", prompt, generated, rate, first * 1e3,
+          rate * bytes / 1e9, (unsigned long long)c->seed);
+}
+
+/* Answers the ids of the conversation: streams the text to standard output and keeps it in c->answer. */
+static bool main_answer(struct conversation *c, bool special, bool at_start, double start, struct bk_error *e) {
+  int context = bk_model_context(c->model), prompt = c->n, generated = 0;
+  char memory[1024];
+  struct token_stream stream = token_stream_start(c->model->engine.model.vocab, special, at_start);
+  double first = 0, began = 0;
+  c->answer.len = 0;
+  main_interrupts = 0;
+  main_session = c->session;
+  while (generated < c->max_tokens && bk_session_sync(c->session, c->ids, c->n, e)) {
+    int32_t id = bk_session_sample(c->session, &c->sampler, e);
+    if (generated == 0) began = os_seconds(), first = began - start;
+    if (id < 0 || bk_model_is_end(c->model, id)) break;
+    generated++;
+    struct buf piece = {memory, 0, sizeof memory, false};
+    token_stream_put(&stream, id, &piece);
+    buf_put(&c->answer, buf_str(&piece));
+    fwrite(piece.ptr, 1, piece.len, stdout);
+    if (!main_flush(e)) break;
+    if (main_interrupts || c->n >= context - 1) break;
+    c->ids[c->n++] = id;
+  }
+  main_session = NULL;
+  struct buf rest = {memory, 0, sizeof memory, false};
+  token_stream_end(&stream, &rest);
+  buf_put(&c->answer, buf_str(&rest));
+  fwrite(rest.ptr, 1, rest.len, stdout);
+  if (e->code == ERR_BUSY && main_interrupts) memset(e, 0, sizeof *e); // an answer that was stopped is no error
+  if (e->code) return false;
+  fputc('\n', stdout);
+  if (!main_flush(e)) return false;
+  main_closing_line(c, prompt, generated, first, os_seconds() - began);
+  return true;
+}
+
+static void main_message(struct conversation *c, const char *role, struct str content) {
+  buf_printf(&c->messages, "%s{\"role\":\"%s\",\"content\":", c->messages.len ? "," : "[", role);
+  json_put_string(&c->messages, content);
+  buf_byte(&c->messages, '}');
+}
+
+/* One turn: the prompt is added, rendered by the template, answered; the answer is added. */
+static bool main_turn(struct conversation *c, struct str prompt, double start, struct bk_error *e) {
+  main_message(c, "user", prompt);
+  size_t open = c->messages.len;
+  buf_byte(&c->messages, ']');
+  if (c->messages.full) return err_set(e, ERR_DATA, "the conversation is longer than %zu bytes", c->messages.cap);
+  c->n = bk_model_chat(c->model, c->messages.ptr, c->messages.len, c->ids, bk_model_context(c->model) + 1, e);
+  c->messages.len = open;
+  if (c->n < 0) return false;
+  if (c->n >= bk_model_context(c->model))
+    return err_set(e, ERR_DATA, "the conversation has %d tokens, the context holds %d: give --context", c->n, bk_model_context(c->model));
+  if (!main_answer(c, false, false, start, e)) return false;
+  main_message(c, "assistant", buf_str(&c->answer));
+  return true;
+}
+
+static bool main_interactive(struct conversation *c, struct bk_error *e) {
+  char *line = arena_alloc(&main_memory, 1 << 20, 1, 1);
+  if (!line) return err_set(e, ERR_OS, "no memory for a line");
+  fprintf(stderr, "Ctrl-C stops an answer, Ctrl-D ends.\n");
+  for (;;) {
+    fprintf(stderr, "> ");
+    if (!fgets(line, 1 << 20, stdin)) break;
+    struct str prompt = str_from(line);
+    if (str_ends(prompt, STR("\n"))) prompt.len--;
+    if (prompt.len && !main_turn(c, prompt, os_seconds(), e)) return false;
+  }
+  fputc('\n', stderr);
+  return true;
+}
+
+static bool main_prompt(const struct options *o, struct str *prompt, struct bk_error *e) {
+  if (o->n_words == 0) {
+    if (!main_read_all(stdin, prompt, e)) return false;
+    while (prompt->len && (prompt->ptr[prompt->len - 1] == '\n' || prompt->ptr[prompt->len - 1] == '\r')) prompt->len--;
+    return prompt->len > 0 || err_set(e, ERR_NOINPUT, "the prompt is empty");
+  }
+  struct buf b = buf_new(&main_memory, 1 << 20);
+  for (int i = 0; i < o->n_words; i++) {
+    if (i) buf_byte(&b, ' ');
+    buf_put(&b, str_from(o->words[i]));
+  }
+  *prompt = buf_str(&b);
+  return !b.full || err_set(e, ERR_DATA, "the prompt is longer than %zu bytes", b.cap);
+}
+
+static bool main_run(const struct options *o, struct bk_error *e) {
+  double start = os_seconds();
+  struct conversation c = {0};
+  struct str prompt;
+  bool talk = o->n_words == 0 && isatty(STDIN_FILENO);
+  if (!talk && !main_prompt(o, &prompt, e)) return false;
+  if (!main_converse_open(o, &c, e)) return false;
+  if (o->system) main_message(&c, "system", str_from(o->system));
+  if (!o->context) fprintf(stderr, "[context %d tokens]\n", bk_model_context(c.model));
+  bool ok = talk ? main_interactive(&c, e) : main_turn(&c, prompt, start, e);
+  bk_session_close(c.session);
+  bk_model_close(c.model);
+  return ok;
+}
+
+static bool main_complete(const struct options *o, struct bk_error *e) {
+  double start = os_seconds();
+  struct conversation c = {0};
+  struct str prompt;
+  if (!main_prompt(o, &prompt, e) || !main_converse_open(o, &c, e)) return false;
+  int flags = BK_ADD_SPECIAL | (o->special ? BK_PARSE_SPECIAL : 0);
+  c.n = bk_model_tokenize(c.model, prompt.ptr, prompt.len, flags, c.ids, bk_model_context(c.model), e);
+  bool ok = c.n >= 0 && main_answer(&c, o->special != 0, false, start, e);
+  bk_session_close(c.session);
+  bk_model_close(c.model);
+  return ok;
+}
+
+/* ---- tokenize ---- */
+
+static bool main_encode(const struct vocab *v, struct str text, const struct options *o, struct bk_error *e) {
+  struct arena a = main_memory;
+  size_t bound = token_bound(v, text.len);
+  int32_t *ids = ARENA_NEW(&a, int32_t, bound + 1);
+  int n;
+  if (!ids) return err_set(e, ERR_DATA, "the text is too long");
+  if (!token_encode(v, text, (struct token_options){o->add_special != 0, o->special != 0}, a, ids, (int)bound, &n, e)) return false;
+  putchar('[');
+  for (int i = 0; i < n; i++) fprintf(stdout, i ? ",%d" : "%d", ids[i]);
+  fputs("]\n", stdout);
+  return main_flush(e);
+}
+
+static bool main_decode(const struct vocab *v, struct str text, struct bk_error *e) {
+  struct arena a = main_memory;
+  struct json *ids;
+  if (!json_parse(text, &a, &ids, e)) return false;
+  if (ids->type != JSON_ARRAY) return err_set(e, ERR_DATA, "expected a JSON array of token ids");
+  for (const struct json *id = ids->first; id; id = id->next) {
+    struct buf piece = buf_new(&a, v->max_piece);
+    if (id->type != JSON_INT || id->integer < 0 || id->integer >= v->n_tokens)
+      return err_set(e, ERR_DATA, "token ids are integers from 0 to %d", v->n_tokens - 1);
+    token_piece(v, (int32_t)id->integer, &piece);
+    fwrite(piece.ptr, 1, piece.len, stdout);
+    a.beg = piece.ptr;
+  }
+  return main_flush(e);
+}
+
+static bool main_tokenize(const struct options *o, struct bk_error *e) {
+  const char *path;
+  static struct gguf g;
+  struct vocab *v;
+  FILE *in;
+  struct str all, line;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
+  if (!main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
+  if (!o->lines) return o->decode ? main_decode(v, all, e) : main_encode(v, all, o, e);
+  for (size_t at = 0; at < all.len; at += line.len + 1) {
+    size_t end = str_find(all, STR("\n"), at);
+    line = str_slice(all, at, end == SIZE_MAX ? all.len : end);
+    if (!(o->decode ? main_decode(v, line, e) : main_encode(v, line, o, e))) return false;
+    if (o->decode) putchar('\n');
+  }
+  return main_flush(e);
+}
+
+/* ---- eval, bench, info, verify, pull ---- */
+
+/* A file that holds a vocabulary and no weights still tokenises. */
+static bool main_eval(const struct options *o, struct bk_error *e) {
+  static struct engine g;
+  static struct gguf words;
+  struct vocab *v = NULL;
+  FILE *in;
+  if (o->dequant) return eval_dequant(str_from(o->dequant), stdin, stdout, e);
+  bool engine = false;
+  if (o->model || o->perplexity) {
+    const char *path;
+    if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
+    engine = words.n_tensors > 0;
+    if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
+    if (engine) gguf_close(&words);
+    if (engine && !main_load(o, &g, e)) return false;
+  }
+  if (o->perplexity) {
+    struct str text;
+    if (!os_read_file(o->perplexity, 64 << 20, &main_memory, &text, e)) return false;
+    return engine ? eval_perplexity(&g, text, stdout, e) : err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
+  }
+  if (!main_open_input(o, &in, e)) return false;
+  return eval_run(engine ? &g : NULL, engine ? g.model.vocab : v, in, stdout, &main_memory, e);
+}
+
+static bool main_bench(const struct options *o, struct bk_error *e) {
+  static struct engine g;
+  struct options wide = *o;
+  struct bench_case one = {BENCH_TESTS, (int)(o->n > 0 ? o->n : 128), (int)o->depth, (int)(o->batch > 0 ? o->batch : 1)};
+  for (int i = 0; i < BENCH_TESTS && o->test; i++)
+    if (str_is(str_from(o->test), bench_names[i])) one.test = (enum bench_test)i;
+  if (o->test && one.test == BENCH_TESTS)
+    return err_set(e, str_is(str_from(o->test), "embed") ? ERR_UNAVAILABLE : ERR_USAGE, "not supported: --test %s", o->test);
+  if (!o->test) wide.batch = 16;
+  if (!o->test && !o->context) wide.context = 2304;
+  if (o->test && !o->context) wide.context = one.n + one.depth + 8;
+  struct bench_roof roof;
+  if (!main_load(&wide, &g, e) || !bench_roof(&g, &roof, e)) return false;
+  if (!o->json)
+    fprintf(stdout, "%s, %d threads; roof %.1f GB/s, %.0f GOPS\n", g.cpu.kern->name, g.cpu.pool.n_threads, roof.gb_per_second, roof.gops);
+  int repeat = o->repeat > 0 ? (int)o->repeat : 5;
+  if (o->test) return bench_case(&g, &one, repeat, &roof, o->json != 0, stdout, e) && main_flush(e);
+  for (int i = 0; i < ARRAY_LEN(bench_standard); i++)
+    if (!bench_case(&g, &bench_standard[i], repeat, &roof, o->json != 0, stdout, e)) return false;
+  return main_flush(e);
+}
+
+static bool main_info(const struct options *o, struct bk_error *e) {
+  struct options named = *o;
+  struct engine_options options;
+  const char *path;
+  if (o->gpu) return err_set(e, ERR_UNAVAILABLE, "not supported: GPUs");
+  if (o->n_words > 0) named.model = o->words[0];
+  if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
+  return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
+}
+
+static bool main_verify(const struct options *o, struct bk_error *e) {
+  struct options named = *o;
+  struct engine_options options;
+  const char *path;
+  if (o->n_words > 0) named.model = o->words[0];
+  if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
+  bool sound = verify_model(path, &options, stdout, main_memory, e);
+  return main_flush(e) && sound;
+}
+
+static bool main_pull(const struct options *o, struct bk_error *e) {
+  char script[4096];
+  static const char *const below[] = {"tools/fetch", "../share/bodkin/fetch"};
+  const struct str folders[] = {os_program_folder(&main_memory), STR(".")};
+  if (o->n_words != 1) return err_set(e, ERR_USAGE, "usage: bodkin pull NAME");
+  for (int i = 0; i < 4; i++) {
+    snprintf(script, sizeof script, STR_FMT "/%s", (int)folders[i / 2].len, folders[i / 2].ptr ? folders[i / 2].ptr : "", below[i % 2]);
+    if (!os_is_file(script)) continue;
+    char *argv[] = {"python3", script, (char *)(uintptr_t)o->words[0], NULL};
+    execvp(argv[0], argv);
+    return err_set(e, ERR_UNAVAILABLE, "cannot run python3, which tools/fetch needs: %s", strerror(errno));
+  }
+  return err_set(e, ERR_UNAVAILABLE, "tools/fetch is neither beside this program nor in this folder");
+}
+
+static bool main_absent(const struct options *o, struct bk_error *e) {
+  (void)o;
+  return err_set(e, ERR_UNAVAILABLE, "not supported: this command, in this version");
+}
+
+/* ---- the program ---- */
+
+static const struct command {
+  const char *name, *usage, *help;
+  bool (*run)(const struct options *o, struct bk_error *e);
+} commands[] = {
+  {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run},
+  {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete},
+  {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize},
+  {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info},
+  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench},
+  {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval},
+  {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull},
+  {"verify", "MODEL", "a report on a model file, and an exit code", main_verify},
+  {"embed", NULL, NULL, main_absent},
+  {"rerank", NULL, NULL, main_absent},
+  {"batch", NULL, NULL, main_absent},
+  {"serve", NULL, NULL, main_absent},
+  {"quantize", NULL, NULL, main_absent},
+  {"convert", NULL, NULL, main_absent},
+};
+
+static void main_help(void) {
+  puts("bodkin " BK_VERSION ": turns GGUF model files into text, on this machine.\n");
+  for (int i = 0; i < ARRAY_LEN(commands); i++)
+    if (commands[i].usage) fprintf(stdout, "  bodkin %-8s %-34s %s\n", commands[i].name, commands[i].usage, commands[i].help);
+  puts("\nOptions; each may also be set as BODKIN_NAME or as name = value in $XDG_CONFIG_HOME/bodkin/config:");
+  for (int i = 0; i < ARRAY_LEN(options_table); i++) {
+    const struct option *opt = &options_table[i];
+    if (opt->help && opt->letter && *opt->help) fprintf(stdout, "  -%c, --%s %s\n", opt->letter, opt->name, opt->help);
+    else if (opt->help && *opt->help) fprintf(stdout, "      --%s %s\n", opt->name, opt->help);
+  }
+}
+
+static const struct command *main_command(int argc, char **argv, struct bk_error *e) {
+  for (int i = 0; argc > 1 && i < ARRAY_LEN(commands); i++)
+    if (str_is(str_from(argv[1]), commands[i].name)) return &commands[i];
+  if (argc < 2) err_set(e, ERR_USAGE, "usage: bodkin COMMAND ...; bodkin --help lists the commands");
+  else err_set(e, ERR_USAGE, "unknown command %s; bodkin --help lists them", argv[1]);
+  return NULL;
+}
+
+int main(int argc, char **argv) {
+  struct bk_error e = {0, ""};
+  static struct options o = {.temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .repetition_penalty = -1, .penalty_window = -1};
+  signal(SIGINT, main_interrupt);
+  bool plain = argc > 1 && (str_is(str_from(argv[1]), "--help") || str_is(str_from(argv[1]), "-h") || str_is(str_from(argv[1]), "help") ||
+                            str_is(str_from(argv[1]), "--version"));
+  const struct command *command = plain ? NULL : main_command(argc, argv, &e);
+  main_memory = os_reserve((size_t)256 << 20, &e);
+  if (!e.code && options_from_file(&o, &main_memory, &e) && options_from_environment(&o, &e))
+    options_from_arguments(&o, argc - (plain ? 1 : 2), argv + (plain ? 1 : 2), &e);
+  if (!e.code && o.version) fprintf(stdout, "bodkin %s, %s\n", BK_VERSION, kern_names[kern_best()]);
+  else if (!e.code && (plain || o.help)) main_help();
+  else if (!e.code) command->run(&o, &e);
+  if (!e.code) main_flush(&e);
+  if (e.code) fprintf(stderr, "bodkin: %s\n", e.message);
+  return main_interrupts && !e.code ? 130 : e.code;
+}

@@ -291,6 +291,7 @@ static bool model_open(struct model *m, const char *path, int max_rows, struct b
   m->tables = whole;
   if (!ok) {
     model_close(m);
+    err_prefix(e, path);
     return false;
   }
   for (int i = 0; i < m->gguf.n_files; i++) {

@@ -210,6 +210,12 @@ static double os_seconds(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+static void os_local_time(char *out, size_t size) {
+  time_t now = time(NULL);
+  struct tm t;
+  if (!localtime_r(&now, &t) || strftime(out, size, "%Y-%m-%dT%H:%M:%S", &t) == 0) snprintf(out, size, "1970-01-01T00:00:00");
+}
+
 static uint64_t os_random(void) {
   uint64_t value = 0;
   int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);

@@ -34,6 +34,7 @@ static bool os_list(const char *path, struct arena scratch, bool (*each)(void *c
 
 /* ---- time ---- */
 static double os_seconds(void); // monotonic, arbitrary origin
+static void os_local_time(char *out, size_t size); // 2026-01-15T12:34:56
 static uint64_t os_random(void); // from the system, for seeds; never fails (falls back to the clock)
 
 /* ---- threads ---- */

@@ -4,36 +4,18 @@
  * candidate list is memory of the caller, (n_vocab) entries.
  * SPDX-License-Identifier: MIT */
 
-struct sample_settings {
-  float temperature;        // 0: the largest logit
-  int top_k;                // 0: all
-  float top_p, min_p;       // 1 and 0: off
-  float repetition_penalty; // of logits of tokens seen lately, multiplicative (Keskar et al.: CTRL, 2019); 1: off
-  float presence_penalty, frequency_penalty; // subtracted once, and once per occurrence
-  int penalty_window;       // tokens looked back on by all three
-  uint64_t seed;
-};
-static const struct sample_settings sample_defaults = {0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, 0};
-
 struct sample_candidate {
   float logit;
   int32_t id;
 };
 
-struct sampler {
-  struct sample_settings set;
-  uint64_t state;                   // splitmix64
-  struct sample_candidate *all;     // (n_vocab)
-  int n_vocab;
-};
-
-static struct sampler sample_start(const struct sample_settings *set, struct sample_candidate *all, int n_vocab) {
-  return (struct sampler){*set, set->seed, all, n_vocab};
+struct bk_sampler bk_sampler_default(uint64_t seed) {
+  return (struct bk_sampler){0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, seed};
 }
 
 /* Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014. */
-static double sample_uniform(struct sampler *s) { // [0, 1)
-  uint64_t z = (s->state += 0x9E3779B97F4A7C15u);
+static double sample_uniform(uint64_t *state) { // [0, 1)
+  uint64_t z = (*state += 0x9E3779B97F4A7C15u);
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
   z = (z ^ z >> 27) * 0x94D049BB133111EBu;
   return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
@@ -82,39 +64,32 @@ static void sample_top(struct sample_candidate *c, int n, int k) {
 }
 
 /* Each distinct token among the last ones is found by looking whether it occurs further left. */
-static void sample_penalise(struct sampler *s, const int32_t *recent, int n) {
-  const struct sample_settings *set = &s->set;
+static void sample_penalise(const struct bk_sampler *set, struct sample_candidate *c, int n_vocab, const int32_t *recent, int n) {
   if (n > set->penalty_window) recent += n - set->penalty_window, n = set->penalty_window;
   if (set->repetition_penalty == 1 && set->presence_penalty == 0 && set->frequency_penalty == 0) return;
   for (int i = 0; i < n; i++) {
     int before = 0, count = 0;
     for (int j = 0; j < i; j++) before += recent[j] == recent[i];
     for (int j = i; j < n; j++) count += recent[j] == recent[i];
-    if (before || recent[i] < 0 || recent[i] >= s->n_vocab) continue;
-    float *l = &s->all[recent[i]].logit;
+    if (before || recent[i] < 0 || recent[i] >= n_vocab) continue;
+    float *l = &c[recent[i]].logit;
     *l = *l > 0 ? *l / set->repetition_penalty : *l * set->repetition_penalty;
     *l -= set->presence_penalty + set->frequency_penalty * (float)count;
   }
 }
 
-/* The next token, or -1 if no logit is finite. recent: (n_recent) ids so far, oldest first. */
-static int32_t sample_token(struct sampler *s, const float *logits, const int32_t *recent, int n_recent) {
-  const struct sample_settings *set = &s->set;
-  struct sample_candidate *c = s->all;
+/* The next token, or -1 if no logit is finite. c: (n_vocab) scratch; recent: (n_recent) ids so far, oldest first. */
+static int32_t sample_token(struct bk_sampler *set, const float *logits, int n_vocab, const int32_t *recent, int n_recent,
+                            struct sample_candidate *c) {
   int n = 0;
-  for (int i = 0; i < s->n_vocab; i++) c[i] = (struct sample_candidate){logits[i], i};
-  sample_penalise(s, recent, n_recent);
-  for (int i = 0; i < s->n_vocab; i++)
+  for (int i = 0; i < n_vocab; i++) c[i] = (struct sample_candidate){logits[i], i};
+  sample_penalise(set, c, n_vocab, recent, n_recent);
+  for (int i = 0; i < n_vocab; i++)
     if (c[i].logit - c[i].logit == 0) c[n++] = c[i];
   if (n == 0) return -1;
-  if (set->temperature <= 0) {
-    int best = 0;
-    for (int i = 1; i < n; i++)
-      if (sample_before(c[i], c[best])) best = i;
-    return c[best].id;
-  }
-  int k = set->top_k > 0 && set->top_k < n ? set->top_k : n;
+  int k = set->temperature <= 0 ? 1 : set->top_k > 0 && set->top_k < n ? set->top_k : n;
   sample_top(c, n, k);
+  if (k == 1) return c[0].id;
   double total = 0, sum = 0;
   for (int i = 0; i < k; i++) total += kern_exp((double)(c[i].logit - c[0].logit));
   int keep = k;
@@ -128,7 +103,7 @@ static int32_t sample_token(struct sampler *s, const float *logits, const int32_
   while (keep > 1 && kern_exp((double)(c[keep - 1].logit - c[0].logit)) < (double)set->min_p) keep--;
   total = 0;
   for (int i = 0; i < keep; i++) total += kern_exp((double)(c[i].logit - c[0].logit) / (double)set->temperature);
-  double draw = sample_uniform(s) * total;
+  double draw = sample_uniform(&set->state) * total;
   for (int i = 0; i < keep; i++) {
     draw -= kern_exp((double)(c[i].logit - c[0].logit) / (double)set->temperature);
     if (draw < 0) return c[i].id;

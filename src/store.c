@@ -177,6 +177,15 @@ static bool store_lookup(struct str name, struct arena *a, struct store_entry *o
   return entry != NULL;
 }
 
+/* The entry whose file has that checksum, 64 hex digits. */
+static bool store_by_sha256(struct str hex, struct arena *a, struct store_entry *out) {
+  struct store_entry *all;
+  int n = store_catalogue(a, &all), i = 0;
+  while (i < n && !str_eq(all[i].sha256, hex)) i++;
+  if (i < n) *out = all[i];
+  return i < n;
+}
+
 /* The entry that is used when no model is named. */
 static bool store_default(struct arena *a, struct store_entry *out) {
   struct store_entry *all;
@@ -409,7 +418,7 @@ static bool store_search(struct str name, struct arena a, char found[STORE_PATH]
 
 /* The path of the file that a name means, in the arena. Order: a path as it is; the catalogue's file and then any
  * NAME.gguf in bodkin's folders; ollama; Hugging Face; LM Studio. Error 66: there is none (the sentence says how to
- * get it); 65: a store is damaged; 77: not permitted. Folders are read into what is free of the arena: 4 MiB will do. */
+ * get it); 65: a store is damaged; 77: not permitted. Folders are read into the free part of the arena: give 4 MiB. */
 static bool store_find(struct str name, struct arena *a, const char **path, struct bk_error *e) {
   char found[STORE_PATH];
   if (!store_search(name, *a, found, e)) return false;

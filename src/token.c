@@ -60,9 +60,9 @@ static int token_byte_value(struct str s) {
   int value = 0;
   for (int i = 3; i < 5; i++) {
     char c = s.ptr[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
+    const char *digits = "0123456789abcdefABCDEF", *digit = c ? strchr(digits, c) : NULL;
+    if (!digit) return -1;
+    value = value * 16 + (int)(digit - digits) - (digit - digits > 15 ? 6 : 0);
   }
   return value;
 }
@@ -82,7 +82,8 @@ static uint64_t token_hash_end(uint64_t h) { // the finaliser of MurmurHash3
 
 static bool token_is(const struct vocab *v, int32_t id, struct str a, struct str b) {
   struct str s = token_text(v, id);
-  return s.len == a.len + b.len && memcmp(s.ptr, a.ptr, a.len) == 0 && (b.len == 0 || memcmp(s.ptr + a.len, b.ptr, b.len) == 0);
+  if (s.len != a.len + b.len || memcmp(s.ptr, a.ptr, a.len) != 0) return false;
+  return b.len == 0 || memcmp(s.ptr + a.len, b.ptr, b.len) == 0;
 }
 
 /* The slot of a text in the index: where it is, or the free one where it would be. */
@@ -108,24 +109,36 @@ static int32_t token_find_joined(const struct vocab *v, struct str a, struct str
 
 static int32_t token_find(const struct vocab *v, struct str text) { return token_find_joined(v, text, STR_NONE); }
 
+/* Text of a user must not become a token that means structure. User-defined tokens are no control tokens, but some
+ * files keep the marks of their chat format among them: what looks like a mark only comes from trusted text. */
+static bool token_is_plain(const struct vocab *v, int32_t id) {
+  uint8_t attr = v->attr[id];
+  if (!(attr & (TOKEN_CONTROL | TOKEN_UNKNOWN | TOKEN_USER))) return true;
+  if (attr & (TOKEN_CONTROL | TOKEN_UNKNOWN)) return false;
+  struct str s = token_text(v, id);
+  for (size_t i = 0; i < s.len; i++)
+    if (s.ptr[i] && strchr("<>[]|", s.ptr[i])) return false;
+  return str_find(s, STR("\xEF\xBD\x9C"), 0) == SIZE_MAX; // the wide bar of some formats
+}
+
 static int32_t token_mergeable(const struct vocab *v, struct str text) {
   int32_t id = token_find(v, text);
-  return token_is_control(v, id) ? TOKEN_NONE : id;
+  return id >= 0 && token_is_plain(v, id) ? id : TOKEN_NONE;
 }
 
 /* ---- loading: the arrays ---- */
 
 /* Of an array key: NULL if it is absent. Error: no array of one of two types, or another length than `count`. */
-static const struct gguf_value *token_array(const struct gguf *g, struct str key, enum gguf_type type, enum gguf_type or_type,
-                                            uint64_t count, struct bk_error *e) {
+static const struct gguf_value *token_array(const struct gguf *g, struct str key, enum gguf_type type,
+                                            enum gguf_type or_type, uint64_t count, struct bk_error *e) {
   const struct gguf_value *v = gguf_find(g, key);
   if (!v) return NULL;
   if (!v->is_array || (v->type != type && v->type != or_type)) {
     err_set(e, ERR_DATA, "key " STR_FMT " is %s %s, expected an array of %s", STR_ARG(key),
             v->is_array ? "an array of" : "a single", gguf_type_names[v->type], gguf_type_names[type]);
   } else if (count && v->count != count) {
-    err_set(e, ERR_DATA, "key " STR_FMT " has %llu elements for %llu tokens", STR_ARG(key), (unsigned long long)v->count,
-            (unsigned long long)count);
+    err_set(e, ERR_DATA, "key " STR_FMT " has %llu elements for %llu tokens", STR_ARG(key),
+            (unsigned long long)v->count, (unsigned long long)count);
   } else {
     return v;
   }
@@ -164,9 +177,11 @@ static bool token_load_texts(const struct gguf *g, struct vocab *v, struct arena
 }
 
 static bool token_load_attributes(const struct gguf *g, struct vocab *v, struct arena *a, struct bk_error *e) {
-  static const uint8_t of_type[7] = {0, TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE};
-  const struct gguf_value *types = token_array(g, TOKEN_KEY("token_type"), GGUF_I32, GGUF_U32, (uint64_t)v->n_tokens, e);
-  const struct gguf_value *scores = token_array(g, TOKEN_KEY("scores"), GGUF_F32, GGUF_I32, (uint64_t)v->n_tokens, e);
+  static const uint8_t of_type[7] = {0,          TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL,
+                                     TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE};
+  uint64_t n = (uint64_t)v->n_tokens;
+  const struct gguf_value *types = token_array(g, TOKEN_KEY("token_type"), GGUF_I32, GGUF_U32, n, e);
+  const struct gguf_value *scores = token_array(g, TOKEN_KEY("scores"), GGUF_F32, GGUF_I32, n, e);
   if (e->code) return false;
   uint8_t *attr = ARENA_NEW(a, uint8_t, (size_t)v->n_tokens);
   if (!attr) return err_set(e, ERR_OS, "no memory for a vocabulary of %d tokens", (int)v->n_tokens);
@@ -200,11 +215,12 @@ static bool token_load_merges(const struct gguf *g, struct vocab *v, struct aren
     const char *space = merge.len > 1 ? memchr(merge.ptr + 1, ' ', merge.len - 1) : NULL;
     size_t cut = space ? (size_t)(space - merge.ptr) : 0;
     if (!space || cut + 1 == merge.len)
-      return err_set(e, ERR_DATA, "merge %u is \"" STR_FMT "\", expected two pieces with a space between", (unsigned)rank,
-                     STR_ARG(merge));
+      return err_set(e, ERR_DATA, "merge %u is \"" STR_FMT "\", expected two pieces with a space between",
+                     (unsigned)rank, STR_ARG(merge));
     struct str first = str_slice(merge, 0, cut), second = str_slice(merge, cut + 1, merge.len);
-    int32_t left = token_mergeable(v, first), right = token_mergeable(v, second), into = token_find_joined(v, first, second);
-    if (left < 0 || right < 0 || into < 0 || token_is_control(v, into)) continue; // can never apply
+    int32_t left = token_mergeable(v, first), right = token_mergeable(v, second);
+    int32_t into = token_find_joined(v, first, second);
+    if (left < 0 || right < 0 || into < 0 || !token_is_plain(v, into)) continue; // can never apply
     uint32_t i = (uint32_t)((bpe_pair_hash((uint32_t)left, (uint32_t)right) >> 32) * v->n_pairs >> 32);
     while (pairs[i].rank1 && (pairs[i].left != (uint32_t)left || pairs[i].right != (uint32_t)right))
       i = i + 1 == v->n_pairs ? 0 : i + 1;
@@ -216,7 +232,8 @@ static bool token_load_merges(const struct gguf *g, struct vocab *v, struct aren
 static void token_load_bytes(struct vocab *v) {
   for (int b = 0; b < 256; b++) {
     char text[8];
-    int n = v->kind == TOKEN_BYTES ? utf8_encode(token_byte_char((uint8_t)b), text) : snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
+    int n = v->kind == TOKEN_BYTES ? utf8_encode(token_byte_char((uint8_t)b), text)
+                                   : snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
     v->byte_id[b] = token_mergeable(v, (struct str){text, (size_t)n});
     if (v->byte_id[b] < 0 && v->kind != TOKEN_BYTES) {
       text[0] = (char)b;
@@ -237,12 +254,12 @@ static bool token_load_charsmap(const struct gguf *g, struct vocab *v, struct bk
   struct str key = TOKEN_KEY("precompiled_charsmap");
   const struct gguf_value *blob = token_array(g, key, GGUF_U8, GGUF_I8, 0, e);
   if (e->code) return false;
-  if (!blob) return true;
+  if (!blob || blob->count == 0) return true;
   uint32_t size = 0;
   if (blob->bytes.len >= 4) memcpy(&size, blob->bytes.ptr, 4);
   if (blob->bytes.len < 4 || size % 4 || size >= blob->bytes.len - 4)
-    return err_set(e, ERR_DATA, "key " STR_FMT " has %zu bytes, of which its own header claims %u", STR_ARG(key), blob->bytes.len,
-                   (unsigned)size);
+    return err_set(e, ERR_DATA, "key " STR_FMT " has %zu bytes, of which its own header claims %u", STR_ARG(key),
+                   blob->bytes.len, (unsigned)size);
   v->charsmap = str_slice(blob->bytes, 4, 4 + (size_t)size);
   v->replacements = str_slice(blob->bytes, 4 + (size_t)size, blob->bytes.len);
   return true;
@@ -251,19 +268,22 @@ static bool token_load_charsmap(const struct gguf *g, struct vocab *v, struct bk
 /* ---- loading: special ids and flags ---- */
 
 /* An optional id. All ones (as i32, u32, i64 or u64) is none. `must`: out of range is an error, else it is ignored. */
-static bool token_load_id(const struct gguf *g, struct str key, bool must, const struct vocab *v, int32_t *id, struct bk_error *e) {
+static bool token_load_id(const struct gguf *g, struct str key, bool must, const struct vocab *v, int32_t *id,
+                          struct bk_error *e) {
   const struct gguf_value *value = gguf_find(g, key);
   int64_t n = 0;
   if (*id >= v->n_tokens) *id = TOKEN_NONE; // a default that this vocabulary is too small for
   if (!value) return true;
   bool whole = !value->is_array && value->type != GGUF_BOOL && gguf_int(value, 0, &n);
-  bool none = n == -1 || (value->type == GGUF_U32 && n == UINT32_MAX) || (value->type == GGUF_U64 && !whole);
+  bool none = n == -1 || (value->type == GGUF_U32 && n == UINT32_MAX);
   if (none) *id = TOKEN_NONE;
   else if (whole && n >= 0 && n < v->n_tokens) *id = (int32_t)n;
   else if (must && whole)
-    return err_set(e, ERR_DATA, "key " STR_FMT " is %lld, but there are %d tokens", STR_ARG(key), (long long)n, (int)v->n_tokens);
+    return err_set(e, ERR_DATA, "key " STR_FMT " is %lld, but there are %d tokens", STR_ARG(key), (long long)n,
+                   (int)v->n_tokens);
   else if (must)
-    return err_set(e, ERR_DATA, "key " STR_FMT " is of type %s, expected an integer", STR_ARG(key), gguf_type_names[value->type]);
+    return err_set(e, ERR_DATA, "key " STR_FMT " is of type %s, expected an integer", STR_ARG(key),
+                   gguf_type_names[value->type]);
   return true;
 }
 
@@ -272,7 +292,8 @@ static bool token_load_flag(const struct gguf *g, struct str key, bool *flag, st
   int64_t n;
   if (!value) return true;
   if (value->is_array || !gguf_int(value, 0, &n))
-    return err_set(e, ERR_DATA, "key " STR_FMT " is of type %s, expected a bool", STR_ARG(key), gguf_type_names[value->type]);
+    return err_set(e, ERR_DATA, "key " STR_FMT " is of type %s, expected a bool", STR_ARG(key),
+                   gguf_type_names[value->type]);
   *flag = n != 0;
   return true;
 }
@@ -304,19 +325,19 @@ static bool token_load_specials(const struct gguf *g, struct vocab *v, struct bk
   if (v->kind == TOKEN_CHARS && (v->pre->flags & PRE_ADD_BOS)) v->add_bos = true; // whatever the file says
   bool wordpiece = v->kind == TOKEN_WORDPIECE;
   if ((v->add_bos || wordpiece) && v->bos < 0)
-    return err_set(e, ERR_DATA, "the vocabulary wants a BOS token in front, but key tokenizer.ggml.bos_token_id names none");
+    return err_set(e, ERR_DATA, "the vocabulary wants a BOS token, but key tokenizer.ggml.bos_token_id names none");
   if (v->add_eos && v->eos < 0)
-    return err_set(e, ERR_DATA, "the vocabulary wants an EOS token at the end, but key tokenizer.ggml.eos_token_id names none");
+    return err_set(e, ERR_DATA, "the vocabulary wants an EOS token, but key tokenizer.ggml.eos_token_id names none");
   if (wordpiece && v->sep < 0)
-    return err_set(e, ERR_DATA, "the vocabulary wants a SEP token, but key tokenizer.ggml.seperator_token_id names none");
+    return err_set(e, ERR_DATA, "the vocabulary wants a SEP token, but tokenizer.ggml.seperator_token_id names none");
   return true;
 }
 
 /* ---- loading: tokens that are what their names say ---- */
 
 /* Names as in llama.cpp. Lists: "\n" ends a name, the first one found counts as the role's token. */
-static const char token_names_eot[] = "<|eot_id|>\n<|im_end|>\n<|end|>\n<end_of_turn>\n<|endoftext|>\n<|end_of_text|>\n<EOT>\n"
-                                      "_<EOT>\n[EOT]\n<｜end▁of▁sentence｜>\n<end_of_utterance>\n";
+static const char token_names_eot[] = "<|eot_id|>\n<|im_end|>\n<|end|>\n<end_of_turn>\n<|endoftext|>\n"
+                                      "<|end_of_text|>\n<EOT>\n_<EOT>\n[EOT]\n<｜end▁of▁sentence｜>\n<end_of_utterance>\n";
 static const char token_names_eog[] = "<|eot_id|>\n<|im_end|>\n<|end|>\n<|return|>\n<|call|>\n<|flush|>\n<|calls|>\n"
                                       "<end_of_turn>\n<|endoftext|>\n</s>\n<|eom_id|>\n<EOT>\n_<EOT>\n[EOT]\n[EOS]\n"
                                       "<|end_of_text|>\n<end_of_utterance>\n<eos>\n<turn|>\n<|tool_response>\n"
@@ -327,11 +348,14 @@ static const struct {
   bool ends; // a generation: it marks the end of what was to be filled in
 } token_roles[] = { // fill in the middle
   {{TOKEN_KEY("fim_pre_token_id"), TOKEN_KEY("prefix_token_id")},
-   "<|fim_prefix|>\n<fim-prefix>\n<fim_prefix>\n<｜fim▁begin｜>\n<PRE>\n▁<PRE>\n<|code_prefix|>\n<|prefix|>\n", false},
+   "<|fim_prefix|>\n<fim-prefix>\n<fim_prefix>\n<｜fim▁begin｜>\n<PRE>\n▁<PRE>\n"
+   "<|code_prefix|>\n<|prefix|>\n", false},
   {{TOKEN_KEY("fim_suf_token_id"), TOKEN_KEY("suffix_token_id")},
-   "<|fim_suffix|>\n<fim-suffix>\n<fim_suffix>\n<｜fim▁hole｜>\n<SUF>\n▁<SUF>\n<|code_suffix|>\n<|suffix|>\n", false},
+   "<|fim_suffix|>\n<fim-suffix>\n<fim_suffix>\n<｜fim▁hole｜>\n<SUF>\n▁<SUF>\n"
+   "<|code_suffix|>\n<|suffix|>\n", false},
   {{TOKEN_KEY("fim_mid_token_id"), TOKEN_KEY("middle_token_id")},
-   "<|fim_middle|>\n<fim-middle>\n<fim_middle>\n<｜fim▁end｜>\n<MID>\n▁<MID>\n<|code_middle|>\n<|middle|>\n", false},
+   "<|fim_middle|>\n<fim-middle>\n<fim_middle>\n<｜fim▁end｜>\n<MID>\n▁<MID>\n"
+   "<|code_middle|>\n<|middle|>\n", false},
   {{TOKEN_KEY("fim_pad_token_id"), {0, 0}}, "<|fim_pad|>\n<fim-pad>\n<fim_pad>\n<PAD>\n[PAD]\n", true},
   {{TOKEN_KEY("fim_rep_token_id"), {0, 0}}, "<|fim_repo|>\n<|repo_name|>\n<fim-repo>\n<REPO>\n<reponame>\n", true},
   {{TOKEN_KEY("fim_sep_token_id"), {0, 0}}, "<|file_sep|>\n", true},
@@ -387,7 +411,10 @@ static bool token_model_is(const struct gguf *g, const char *names) {
   char lower[256];
   gguf_string(gguf_find(g, STR("general.name")), &name);
   name = str_slice(name, 0, sizeof lower);
-  for (size_t i = 0; i < name.len; i++) lower[i] = (char)(name.ptr[i] >= 'A' && name.ptr[i] <= 'Z' ? name.ptr[i] + 32 : name.ptr[i]);
+  for (size_t i = 0; i < name.len; i++) {
+    bool upper = name.ptr[i] >= 'A' && name.ptr[i] <= 'Z';
+    lower[i] = (char)(name.ptr[i] + (upper ? 'a' - 'A' : 0));
+  }
   name.ptr = lower;
   for (struct str one; (one = token_next_name(&names)).len;)
     if (str_find(name, one, 0) != SIZE_MAX) return true;
@@ -445,7 +472,8 @@ static int token_compare_length(const struct vocab *v, int32_t a, int32_t b) { /
   return x != y ? (x > y ? -1 : 1) : a < b ? -1 : a > b;
 }
 
-static void token_sink(const struct vocab *v, int32_t *ids, int i, int n, int (*compare)(const struct vocab *, int32_t, int32_t)) {
+static void token_sink(const struct vocab *v, int32_t *ids, int i, int n,
+                       int (*compare)(const struct vocab *, int32_t, int32_t)) {
   for (int child; (child = 2 * i + 1) < n; i = child) {
     if (child + 1 < n && compare(v, ids[child + 1], ids[child]) > 0) child++;
     if (compare(v, ids[child], ids[i]) <= 0) return;
@@ -456,7 +484,8 @@ static void token_sink(const struct vocab *v, int32_t *ids, int i, int n, int (*
 }
 
 /* Heapsort: no recursion, no allocation, n log n whatever the file holds. */
-static void token_sort(const struct vocab *v, int32_t *ids, int n, int (*compare)(const struct vocab *, int32_t, int32_t)) {
+static void token_sort(const struct vocab *v, int32_t *ids, int n,
+                       int (*compare)(const struct vocab *, int32_t, int32_t)) {
   for (int i = n / 2; i-- > 0;) token_sink(v, ids, i, n, compare);
   while (n-- > 1) {
     int32_t id = ids[0];
@@ -482,8 +511,8 @@ static bool token_load_search(struct vocab *v, struct arena *a, struct bk_error 
   for (int pass = 0; pass < 2; pass++) {
     for (int32_t id = n = 0; id < v->n_tokens; id++) {
       struct str s = token_text(v, id);
-      if (!(v->attr[id] & (TOKEN_CONTROL | TOKEN_USER | TOKEN_UNKNOWN)) || s.len == 0 || s.len > TOKEN_MAX_SPECIAL) continue;
-      if (token_find(v, s) != id) continue; // a duplicate
+      if (!(v->attr[id] & (TOKEN_CONTROL | TOKEN_USER | TOKEN_UNKNOWN))) continue;
+      if (s.len == 0 || s.len > TOKEN_MAX_SPECIAL || token_find(v, s) != id) continue; // or a duplicate
       if (pass) v->special[n] = id;
       n++;
     }
@@ -529,9 +558,10 @@ static bool token_load_kind(const struct gguf *g, struct vocab *v, struct bk_err
   int m = 0;
   while (m < ARRAY_LEN(token_models) && !str_is(model, token_models[m].name)) m++;
   if (m == ARRAY_LEN(token_models)) return err_set(e, ERR_DATA, "not supported: tokenizer " STR_FMT, STR_ARG(model));
-  *v = (struct vocab){.kind = token_models[m].kind, .bos = token_models[m].bos, .eos = token_models[m].eos, .eot = TOKEN_NONE,
-                      .eom = TOKEN_NONE, .unk = token_models[m].unk, .sep = token_models[m].sep, .pad = token_models[m].pad,
-                      .cls = TOKEN_NONE, .mask = token_models[m].mask, .lowercase = true};
+  *v = (struct vocab){.kind = token_models[m].kind, .bos = token_models[m].bos, .eos = token_models[m].eos,
+                      .unk = token_models[m].unk, .sep = token_models[m].sep, .pad = token_models[m].pad,
+                      .mask = token_models[m].mask, .eot = TOKEN_NONE, .eom = TOKEN_NONE, .cls = TOKEN_NONE,
+                      .lowercase = true};
   v->add_bos = v->kind == TOKEN_SCORES || v->kind == TOKEN_WORDPIECE;
   v->add_sep = v->kind == TOKEN_WORDPIECE;
   v->add_eos = v->kind == TOKEN_UNIGRAM;
@@ -571,7 +601,7 @@ static bool token_full(struct token_run *r) {
 }
 
 static bool token_no_room(struct token_run *r) {
-  return err_set(r->e, ERR_DATA, "the text of %zu bytes needs more memory to be tokenized than was planned", r->text_bytes);
+  return err_set(r->e, ERR_DATA, "the text of %zu bytes needs more memory than was planned to tokenize it", r->text_bytes);
 }
 
 static bool token_put(struct token_run *r, int32_t id) {
@@ -604,14 +634,6 @@ struct token_search { // special tokens in a text, from left to right
   size_t hits;     // places in the text, of the cluster, where some special token begins or another one does as well
 };
 
-/* Text of a user must not become a token that means structure. User-defined tokens are no control tokens, but some
- * files keep the marks of their chat format among them; what looks like a mark is not taken from a user. */
-static bool token_is_mark(struct str s) {
-  for (size_t i = 0; i < s.len; i++)
-    if (strchr("<>[]|", s.ptr[i]) && s.ptr[i]) return true;
-  return str_find(s, STR("\xEF\xBD\x9C"), 0) != SIZE_MAX; // the wide bar of some formats
-}
-
 /* May special[place] be taken from bytes beg .. end - 1? Calls come with ascending beg. */
 static bool token_allowed(struct token_search *s, int place, size_t beg, size_t end) {
   int32_t id = s->v->special[place];
@@ -621,7 +643,7 @@ static bool token_allowed(struct token_search *s, int place, size_t beg, size_t 
   for (int i = s->span; at < end && i < s->n_spans && s->spans[i].beg <= at; i++)
     if (!s->spans[i].from_user && s->spans[i].end > at) at = s->spans[i].end;
   if (at >= end) return true; // all of it is trusted
-  return !(s->v->attr[id] & (TOKEN_CONTROL | TOKEN_UNKNOWN)) && !token_is_mark(token_text(s->v, id));
+  return token_is_plain(s->v, id);
 }
 
 /* Notes every special token that begins at `at`; the end of the longest, or `at`. */
@@ -688,7 +710,7 @@ static bool token_emit(struct token_walk *w, size_t beg, size_t end, int32_t id)
 static bool token_emit_cluster(struct token_walk *w, size_t beg, size_t end, int span) {
   struct token_search *s = w->search;
   struct arena *scratch = &w->run->scratch;
-  char *scratch_end = scratch->end; // `owner` is taken from the end: what is encoded below keeps memory at the beginning
+  char *scratch_end = scratch->end; // `owner` is taken from the end: what is encoded below keeps the beginning
   size_t room = (size_t)(scratch_end - scratch->beg) / sizeof(int32_t);
   if (room < end - beg + 1) return token_no_room(w->run);
   scratch->end -= (uintptr_t)scratch_end % sizeof(int32_t) + (end - beg) * sizeof(int32_t);

@@ -134,7 +134,9 @@ static bool token_put(struct token_run *r, int32_t id);
 static bool token_full(struct token_run *r);    // false and the error that the ids do not fit
 static bool token_no_room(struct token_run *r); // false and the error that the scratch memory is too small
 static uint32_t token_byte_char(uint8_t byte);  // the printable character that byte-level BPE writes for a byte
-static int32_t token_mergeable(const struct vocab *v, struct str text); // token_find without control tokens
+/* May plain text become this token? Not control tokens, nor user-defined ones that look like marks of a chat format. */
+static bool token_is_plain(const struct vocab *v, int32_t id);
+static int32_t token_mergeable(const struct vocab *v, struct str text); // token_find, plain tokens only
 static float token_score(const struct vocab *v, int32_t id);
 static uint64_t token_hash_more(uint64_t h, struct str s); // h starts as TOKEN_HASH_START
 static int32_t token_find_hash(const struct vocab *v, uint64_t h, struct str a, struct str b); // text a followed by b

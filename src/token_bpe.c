@@ -118,7 +118,8 @@ static bool bpe_short(struct token_run *r, struct str text, const uint32_t *pos,
   uint32_t at[BPE_SHORT + 1], key[BPE_SHORT];
   int32_t into[BPE_SHORT];
   memcpy(at, pos, sizeof *at * (n + 1));
-  for (uint32_t i = 0; i + 1 < n; i++) key[i] = bpe_key(v, id[i], id[i + 1], str_slice(text, at[i], at[i + 2]), &into[i]);
+  for (uint32_t i = 0; i + 1 < n; i++)
+    key[i] = bpe_key(v, id[i], id[i + 1], str_slice(text, at[i], at[i + 2]), &into[i]);
   while (n > 1) {
     uint32_t best = 0;
     for (uint32_t i = 1; i + 1 < n; i++)

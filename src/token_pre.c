@@ -253,10 +253,11 @@ ALWAYS_INLINE size_t pre_few(const uint8_t *t, size_t p, size_t end, unsigned ma
   return next;
 }
 
-static size_t pre_digit(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_N, 1); }    // \p{N}
-static size_t pre_digits3(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_N, 3); }  // \p{N}{1,3}
-static size_t pre_number(const uint8_t *t, size_t p, size_t end) { return pre_either(t, p, end, PRE_N); }   // \p{N}+
-static size_t pre_break(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_B, 1); }    // [\r\n]
+/* \p{N}, \p{N}{1,3}, \p{N}+, [\r\n] */
+static size_t pre_digit(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_N, 1); }
+static size_t pre_digits3(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_N, 3); }
+static size_t pre_number(const uint8_t *t, size_t p, size_t end) { return pre_either(t, p, end, PRE_N); }
+static size_t pre_break(const uint8_t *t, size_t p, size_t end) { return pre_few(t, p, end, PRE_B, 1); }
 
 static size_t pre_lines(const uint8_t *t, size_t p, size_t end) { // [^\n]+|[\n]+
   bool breaks = t[p] == '\n';
@@ -338,7 +339,9 @@ static size_t pre_spaced(const uint8_t *t, size_t p, size_t end, bool (*in)(uint
 
 static bool pre_is_letter(uint32_t code, unsigned bits) { return code != UTF8_BAD && (bits & PRE_L) != 0; }
 static bool pre_is_punctuation(uint32_t code, unsigned bits) { return code != UTF8_BAD && (bits & PRE_P) != 0; }
-static size_t pre_spaced_letters(const uint8_t *t, size_t p, size_t end) { return pre_spaced(t, p, end, pre_is_letter); }
+static size_t pre_spaced_letters(const uint8_t *t, size_t p, size_t end) {
+  return pre_spaced(t, p, end, pre_is_letter);
+}
 static size_t pre_spaced_signs(const uint8_t *t, size_t p, size_t end) {
   return pre_spaced(t, p, end, pre_is_punctuation);
 }
@@ -360,7 +363,7 @@ static const uint32_t pre_deepseek_letters[][2] = { // of deepseek-llm's second 
   {0xA771, 0xA787}, {0xA78B, 0xA78E}, {0xAB70, 0xABBF}, {0xFB00, 0xFB06}, {0xFB13, 0xFB17}, {0xFF21, 0xFF3A},
   {0xFF41, 0xFF5A}, {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2}, {0x10CC0, 0x10CF2},
   {0x118A0, 0x118DF}, {0x1E900, 0x1E943}};
-static const uint32_t pre_deepseek_signs[][2] = { // [!-/:-~！-／：-～‘-‟　-。], U+3000 being white space first
+static const uint32_t pre_deepseek_signs[][2] = { // [!-/:-~！-／：-～‘-‟　-。], but U+3000 is white space
   {0x21, 0x2F}, {0x3A, 0x7E}, {0x2018, 0x201F}, {0x3001, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
 static const uint32_t pre_deepseek_cjk[][2] = {{0x800, 0x9FA5}, {0xAC00, 0xD7FF}};  // [一-龥ࠀ-一가-퟿]
 static const uint32_t pre_deepseek3_cjk[][2] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}}; // [一-龥぀-ゟ゠-ヿ]
@@ -415,7 +418,8 @@ static size_t pre_deepseek3_match(const uint8_t *t, size_t p, size_t end) {
     if (q > p + 1) return q;
   }
   if (bits & (PRE_L | PRE_M)) return pre_run(t, next, end, PRE_L | PRE_M);
-  if (!(bits & (PRE_B | PRE_P | PRE_S)) && pre_is(t, next, end, PRE_L | PRE_M)) return pre_run(t, next, end, PRE_L | PRE_M);
+  if (!(bits & (PRE_B | PRE_P | PRE_S)) && pre_is(t, next, end, PRE_L | PRE_M))
+    return pre_run(t, next, end, PRE_L | PRE_M);
   q = p + (t[p] == ' ' && next < end);
   if (pre_is(t, q, end, PRE_P | PRE_S)) return pre_breaks(t, pre_run(t, q, end, PRE_P | PRE_S), end);
   return bits & PRE_W ? pre_white(t, p, end, true) : p;
@@ -482,7 +486,8 @@ static const struct pre_kind pre_kinds[] = {
   {" seed-coder ", {pre_seed_coder}, 0},
   {" starcoder refact command-r smollm codeshell exaone minerva-7b mellum2 ", {pre_digit, pre_gpt2}, 0},
   {" falcon ", {pre_falcon, pre_gpt2, pre_ascii3}, 0},
-  {" deepseek-llm ", {pre_break, pre_deepseek_words, pre_deepseek_punct, pre_trailing, pre_deepseek_asian, pre_number}, 0},
+  {" deepseek-llm ",
+   {pre_break, pre_deepseek_words, pre_deepseek_punct, pre_trailing, pre_deepseek_asian, pre_number}, 0},
   {" deepseek-coder ", {pre_break, pre_spaced_letters, pre_spaced_signs, pre_deepseek_asian, pre_digit}, 0},
   {" deepseek-v3 hunyuan-dense joyai-llm hy_v4 ", {pre_digits3, pre_deepseek3_asian, pre_deepseek3}, 0},
   {" tekken ", {pre_tekken}, PRE_IGNORE_MERGES | PRE_ADD_BOS},

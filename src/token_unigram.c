@@ -28,8 +28,8 @@ static size_t unigram_char(struct str s, size_t at) { // the end of the characte
   return at;
 }
 
-static bool unigram_usable(uint8_t attr) {
-  return (attr & (TOKEN_NORMAL | TOKEN_USER | TOKEN_UNUSED)) && !(attr & (TOKEN_CONTROL | TOKEN_UNKNOWN));
+static bool unigram_usable(const struct vocab *v, int32_t id) {
+  return (v->attr[id] & (TOKEN_NORMAL | TOKEN_USER | TOKEN_UNUSED)) && token_is_plain(v, id);
 }
 
 /* The filter, and the score of an unknown character: 10 below the worst token, as in sentencepiece. */
@@ -37,7 +37,7 @@ static bool unigram_load(struct vocab *v, struct arena *a, struct bk_error *e) {
   size_t n = 0, size = 64;
   double worst = 0;
   for (int32_t id = 0; id < v->n_tokens; id++) {
-    if (!unigram_usable(v->attr[id])) continue;
+    if (!unigram_usable(v, id)) continue;
     struct str s = token_text(v, id);
     for (size_t at = 0; at < s.len; at = unigram_char(s, at)) n++;
     if ((v->attr[id] & TOKEN_NORMAL) && (double)token_score(v, id) < worst) worst = (double)token_score(v, id);
@@ -46,7 +46,7 @@ static bool unigram_load(struct vocab *v, struct arena *a, struct bk_error *e) {
   uint64_t *prefixes = ARENA_NEW(a, uint64_t, size);
   if (!prefixes) return err_set(e, ERR_OS, "no memory for the prefixes of %d tokens", (int)v->n_tokens);
   for (int32_t id = 0; id < v->n_tokens; id++) {
-    if (!unigram_usable(v->attr[id])) continue;
+    if (!unigram_usable(v, id)) continue;
     struct str s = token_text(v, id);
     uint64_t h = TOKEN_HASH_START;
     for (size_t at = 0, next; at < s.len; at = next) {
@@ -85,10 +85,11 @@ static size_t unigram_replace(const struct vocab *v, struct str text, struct str
     at ^= unigram_base(node);
     if (!(node >> 8 & 1)) continue;
     size_t value = unigram_node(v, at) & 0x7FFFFFFFu;
-    const char *nul = value < v->replacements.len ? memchr(v->replacements.ptr + value, 0, v->replacements.len - value) : NULL;
+    struct str rest = str_slice(v->replacements, value, v->replacements.len);
+    const char *nul = rest.len ? memchr(rest.ptr, 0, rest.len) : NULL;
     if (!nul) break;
     best = i + 1;
-    *out = (struct str){v->replacements.ptr + value, (size_t)(nul - v->replacements.ptr) - value};
+    *out = (struct str){rest.ptr, (size_t)(nul - rest.ptr)};
   }
   return best;
 }
@@ -141,7 +142,7 @@ static void unigram_from(const struct vocab *v, struct str s, size_t at, struct 
     uint64_t m = unigram_mix(h), bits = unigram_bits(m);
     if ((v->prefixes[m & v->prefixes_mask] & bits) != bits || next - at > v->max_piece) break;
     int32_t id = token_find_hash(v, h, str_slice(s, at, next), STR_NONE);
-    if (id < 0 || !unigram_usable(v->attr[id])) continue;
+    if (id < 0 || !unigram_usable(v, id)) continue;
     single |= next == first;
     double score = v->attr[id] & TOKEN_USER ? 0 : (double)token_score(v, id);
     unigram_try(best, at, next, id, best[at].score + score);

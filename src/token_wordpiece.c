@@ -40,7 +40,7 @@ static bool wordpiece_end(struct token_run *r, struct wordpiece_word *w) {
       end = next;
       if (at == 0 && end == WORDPIECE_PREFIX) continue; // U+2581 alone is no piece: it is no character of the word
       int32_t id = token_find_hash(v, h, (struct str){w->text + at, end - at}, STR_NONE);
-      if (id < 0 || (v->attr[id] & (TOKEN_CONTROL | TOKEN_UNKNOWN))) continue;
+      if (id < 0 || !token_is_plain(v, id)) continue;
       best = id;
       best_end = end;
     }

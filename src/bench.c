@@ -1,0 +1,202 @@
+/* bench.c -- `bodkin bench`: speed against the roof of this machine, which is measured in the same call.
+ *
+ * The work is what llama-bench does: an uncounted warm-up, then runs of prefill (one prompt of n tokens, logits of the
+ * last), decode (n single-token steps after `depth` tokens), batch (n steps of `batch` sequences), load. The figure is
+ * the median of the runs. Bytes are those of the packed weights and of the keys and values a step must read; operations
+ * those of the matrix products. Random ids, no sampling.
+ * SPDX-License-Identifier: MIT */
+
+enum bench_test { BENCH_PREFILL, BENCH_DECODE, BENCH_BATCH, BENCH_LOAD, BENCH_TESTS };
+static const char *const bench_names[BENCH_TESTS] = {"prefill", "decode", "batch", "load"};
+
+struct bench_case {
+  enum bench_test test;
+  int n, depth, batch;
+};
+
+struct bench_roof {
+  double gb_per_second, gops;
+};
+
+struct bench_result {
+  double seconds, tokens, bytes, operations; // of one run
+};
+
+enum { BENCH_MAX_REPEAT = 99, BENCH_READ = 256 << 20 }; // bytes read to find the bandwidth: far beyond any cache
+
+/* ---- roofs ---- */
+
+struct bench_probe {
+  const struct kern *kern;
+  const uint64_t *memory; // (BENCH_READ / 8)
+  int n_threads;
+  bool floats;
+  double operations[POOL_MAX_THREADS];
+  uint64_t sink[POOL_MAX_THREADS];
+};
+
+static void bench_read(void *context, int phase, int chunk, int thread) {
+  struct bench_probe *p = context;
+  size_t n = BENCH_READ / 8 / (size_t)p->n_threads / 64 * 64, i = 0;
+  const uint64_t *from = p->memory + n * (size_t)chunk;
+  uint64_t sum[8] = {0};
+  (void)phase;
+  for (; i < n; i += 8)
+    for (int k = 0; k < 8; k++) sum[k] |= from[i + (size_t)k];
+  for (int k = 0; k < 8; k++) p->sink[thread] |= sum[k];
+}
+
+static void bench_compute(void *context, int phase, int chunk, int thread) {
+  struct bench_probe *p = context;
+  (void)phase, (void)thread;
+  p->operations[chunk] = p->kern->peak(200000, p->floats);
+}
+
+/* The best of a few tries: a roof is what the machine can do when it is left alone. */
+static bool bench_roof(struct engine *g, struct bench_roof *roof, struct bk_error *e) {
+  struct arena memory = os_reserve(BENCH_READ, e);
+  if (!memory.beg) return false;
+  memset(memory.beg, 1, BENCH_READ);
+  struct bench_probe p = {.kern = g->cpu.kern, .memory = (const uint64_t *)(const void *)memory.beg, .n_threads = g->cpu.pool.n_threads};
+  size_t floats = 0, codes = 0;
+  for (int i = 0; i < g->model.n_matrices; i++) {
+    const struct weight *w = g->model.matrices[i];
+    *(tape_is_float(w) ? &floats : &codes) += (size_t)w->n_rows * (size_t)w->n_cols;
+  }
+  p.floats = g->options.exact || floats > codes; // the roof of the kind of arithmetic that does most of the work
+  *roof = (struct bench_roof){0, 0};
+  for (int i = 0; i < 7; i++) {
+    double start = os_seconds(), ops = 0;
+    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_read, &p);
+    double middle = os_seconds(), gb = BENCH_READ / (middle - start) / 1e9;
+    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_compute, &p);
+    double end = os_seconds();
+    for (int t = 0; t < p.n_threads; t++) ops += p.operations[t];
+    if (gb > roof->gb_per_second) roof->gb_per_second = gb;
+    if (ops / (end - middle) / 1e9 > roof->gops) roof->gops = ops / (end - middle) / 1e9;
+  }
+  os_release(memory);
+  return true;
+}
+
+/* ---- runs ---- */
+
+static int32_t bench_logits(struct request *r, int position, const float *logits) {
+  (void)position, (void)logits;
+  return r->ids[r->n_ids / 2]; // some token of the vocabulary
+}
+
+static void bench_ids(int32_t *ids, int n, int n_vocab, uint64_t seed) {
+  for (int i = 0; i < n; i++) ids[i] = (int32_t)(sample_uniform(&seed) * n_vocab);
+}
+
+/* Weights a step reads (all matrices, and nothing of the head but once a slice) and operations of a row. */
+static void bench_cost(const struct engine *g, bool head, double *bytes, double *operations) {
+  const struct tape *t = &g->model.tape;
+  for (int i = 0; i < t->n_ops; i++)
+    for (int k = 0; k < t->ops[i].n_out && t->ops[i].kind == OP_MATMUL && t->ops[i].head == head; k++) {
+      const struct weight *w = t->ops[i].w[k];
+      *bytes += (double)form_bytes(w->quant->form, w->n_rows, w->n_cols);
+      *operations += 2.0 * w->n_rows * w->n_cols;
+    }
+}
+
+static double bench_kv_bytes(const struct engine *g, int position) { // read by the attention of one row
+  double bytes = 0;
+  for (int i = 0; i < g->kv.n_layers; i++) {
+    int seen = model_layer_is_local(&g->model, i) && position >= g->model.hp.window ? (int)g->model.hp.window : position + 1;
+    const struct kv_layer *l = &g->kv.layers[i];
+    bytes += (double)l->n_head_kv * (double)(l->key_bytes + l->value_bytes) / KV_PAGE * seen;
+  }
+  return bytes;
+}
+
+/* One run; requests and ids are memory for `batch` sequences of `each` ids. */
+static bool bench_run(struct engine *g, const struct bench_case *c, struct request *r, int32_t *ids, int each,
+                      struct bench_result *out, struct bk_error *e) {
+  int prompt = c->test == BENCH_PREFILL ? c->n : c->depth > 0 ? c->depth : 1, steps = c->test == BENCH_PREFILL ? 0 : c->n;
+  double body_bytes = 0, body_ops = 0, head_bytes = 0, head_ops = 0, start = os_seconds();
+  bench_cost(g, false, &body_bytes, &body_ops);
+  bench_cost(g, true, &head_bytes, &head_ops);
+  *out = (struct bench_result){0, (double)(steps ? steps * c->batch : prompt), 0, 0};
+  for (int i = 0; i < c->batch; i++) {
+    bench_ids(ids + i * each, prompt, (int)g->model.hp.n_vocab, (uint64_t)i + 1);
+    r[i] = (struct request){.ids = ids + i * each, .n_prompt = prompt, .n_max = prompt + steps + (steps > 0), .logits = bench_logits};
+    if (!engine_submit(g, &r[i], e)) return false;
+  }
+  for (bool waiting = steps > 0; waiting;) { // prompts are not counted
+    engine_step(g);
+    waiting = false;
+    for (int i = 0; i < c->batch; i++) waiting |= r[i].n_done < prompt;
+    start = os_seconds();
+  }
+  while (engine_step(g)) {}
+  out->seconds = os_seconds() - start;
+  if (steps) {
+    for (int s = 0; s < steps; s++) out->bytes += body_bytes + head_bytes * ((c->batch + HEAD_ROWS - 1) / HEAD_ROWS) +
+                                                  bench_kv_bytes(g, prompt + s) * c->batch;
+    out->operations = (body_ops + head_ops) * steps * c->batch;
+  } else {
+    out->bytes = body_bytes * ((prompt + ENGINE_ROWS - 1) / ENGINE_ROWS) + head_bytes;
+    out->operations = body_ops * prompt + head_ops;
+  }
+  return true;
+}
+
+static void bench_print(FILE *out, const struct engine *g, const struct bench_case *c, const struct bench_result *r,
+                        const struct bench_roof *roof, bool json) {
+  double tps = r->tokens / r->seconds, gb = r->bytes / r->seconds / 1e9, gops = r->operations / r->seconds / 1e9;
+  double share = c->test == BENCH_PREFILL ? gops / roof->gops : gb / roof->gb_per_second;
+  const char *isa = g->cpu.kern->name;
+  int threads = g->cpu.pool.n_threads;
+  if (json)
+    fprintf(out, "{\"test\":\"%s\",\"n\":%d,\"depth\":%d,\"batch\":%d,\"threads\":%d,\"tokens_per_second\":%.3f,\"gb_per_second\":%.3f,"
+                 "\"gops\":%.3f,\"roof\":{\"gb_per_second\":%.3f,\"gops\":%.3f},\"fraction_of_roof\":%.4f,\"seconds\":%.6f,\"isa\":\"%s\"}\n",
+            bench_names[c->test], c->n, c->depth, c->batch, threads, tps, gb, gops, roof->gb_per_second, roof->gops, share, r->seconds, isa);
+  else if (c->test == BENCH_LOAD)
+    fprintf(out, "%-8s %42.1f ms  %8.2f GB/s\n", bench_names[c->test], r->seconds * 1e3, gb);
+  else
+    fprintf(out, "%-8s n %4d  depth %5d  batch %3d  %10.1f tokens/s  %8.2f GB/s  %8.1f GOPS  %3.0f%% of roof\n", bench_names[c->test],
+            c->n, c->depth, c->batch, tps, gb, gops, 100 * share);
+  fflush(out);
+}
+
+static void bench_sort(struct bench_result *r, int n) { // by time
+  for (int i = 1; i < n; i++)
+    for (int k = i; k > 0 && r[k].seconds < r[k - 1].seconds; k--) {
+      struct bench_result t = r[k];
+      r[k] = r[k - 1];
+      r[k - 1] = t;
+    }
+}
+
+/* Runs one case `repeat` times after a warm-up and prints the median. */
+static bool bench_case(struct engine *g, const struct bench_case *c, int repeat, const struct bench_roof *roof, bool json, FILE *out,
+                       struct bk_error *e) {
+  struct bench_result all[BENCH_MAX_REPEAT] = {{0, 0, 0, 0}}, warm;
+  int each = (c->test == BENCH_PREFILL ? c->n : c->n + (c->depth > 0 ? c->depth : 1)) + 2;
+  if (c->test == BENCH_LOAD) {
+    all[0] = (struct bench_result){g->load_seconds, 0, (double)g->model.packed_bytes, 0};
+    bench_print(out, g, c, &all[0], roof, json);
+    return true;
+  }
+  if (each > g->options.n_context + 2 || c->batch > g->options.n_sequences)
+    return err_set(e, ERR_USAGE, "%d tokens in each of %d sequences do not fit a context of %d in %d", each - 2, c->batch,
+                   g->options.n_context, g->options.n_sequences);
+  struct arena memory = os_reserve((size_t)c->batch * ((size_t)each * 4 + sizeof(struct request)) + 4096, e), a = memory;
+  if (!memory.beg) return false;
+  struct request *r = ARENA_NEW(&a, struct request, (size_t)c->batch);
+  int32_t *ids = ARENA_NEW(&a, int32_t, (size_t)c->batch * (size_t)each);
+  bool ok = bench_run(g, c, r, ids, each, &warm, e);
+  for (int i = 0; ok && i < repeat; i++) ok = bench_run(g, c, r, ids, each, &all[i], e);
+  bench_sort(all, repeat);
+  if (ok) bench_print(out, g, c, &all[repeat / 2], roof, json);
+  os_release(memory);
+  return ok;
+}
+
+/* What is measured when nothing in particular is asked for. */
+static const struct bench_case bench_standard[] = {
+  {BENCH_LOAD, 0, 0, 1}, {BENCH_PREFILL, 16, 0, 1}, {BENCH_PREFILL, 64, 0, 1}, {BENCH_PREFILL, 512, 0, 1}, {BENCH_DECODE, 128, 0, 1},
+  {BENCH_DECODE, 32, 2048, 1}, {BENCH_BATCH, 32, 0, 2}, {BENCH_BATCH, 32, 0, 4}, {BENCH_BATCH, 32, 0, 8}, {BENCH_BATCH, 32, 0, 16},
+};
