@@ -202,16 +202,22 @@ static size_t utf8_whole(struct str a) {
 
 /* ---- arenas ---- */
 
-static void *arena_alloc(struct arena *a, size_t count, size_t size, size_t align) {
+static void *arena_raw(struct arena *a, size_t count, size_t size, size_t align) {
+  if (!a->beg) return NULL;
   size_t total, pad = (size_t)(-(uintptr_t)a->beg & (align - 1)), left = (size_t)(a->end - a->beg);
-  if (!a->beg || !size_mul(count, size, &total) || pad > left || total > left - pad) return NULL;
+  if (!size_mul(count, size, &total) || pad > left || total > left - pad) return NULL;
   char *p = a->beg + pad;
   a->beg = p + total;
-  return memset(p, 0, total);
+  return p;
+}
+
+static void *arena_alloc(struct arena *a, size_t count, size_t size, size_t align) {
+  void *p = arena_raw(a, count, size, align);
+  return p ? memset(p, 0, count * size) : NULL;
 }
 
 static struct str arena_copy(struct arena *a, struct str s) {
-  char *p = arena_alloc(a, s.len, 1, 1);
+  char *p = arena_raw(a, s.len, 1, 1);
   if (!p) return STR_NONE;
   if (s.len) memcpy(p, s.ptr, s.len);
   return (struct str){p, s.len};
@@ -220,7 +226,7 @@ static struct str arena_copy(struct arena *a, struct str s) {
 /* ---- output buffers ---- */
 
 static struct buf buf_new(struct arena *a, size_t cap) {
-  char *p = arena_alloc(a, cap, 1, 1);
+  char *p = arena_raw(a, cap, 1, 1);
   return (struct buf){p, 0, p ? cap : 0, false};
 }
 

@@ -72,6 +72,8 @@ struct arena {
 };
 /* count * size zeroed bytes at `align` (a power of two), or NULL if they do not fit or the product overflows. */
 static void *arena_alloc(struct arena *a, size_t count, size_t size, size_t align);
+/* The same, but what is in it is left as it is: for large memory that is written before it is read. */
+static void *arena_raw(struct arena *a, size_t count, size_t size, size_t align);
 #define ARENA_NEW(arena, type, count) ((type *)arena_alloc((arena), (count), sizeof(type), 16))
 static struct str arena_copy(struct arena *a, struct str s); // {NULL,0} if it does not fit and s is not empty
 

@@ -26,7 +26,14 @@
 #include "token_unigram.c"
 #include "token_wordpiece.c"
 #include "token.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("Os") // much code, seldom run: small beats fast
+#endif
 #include "chat.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 #include "kern.c"
 #include "tape.c"
 #include "kv.c"

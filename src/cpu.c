@@ -400,13 +400,13 @@ static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_t
                      const struct kv *kv, struct arena *a, struct bk_error *e) {
   *c = (struct cpu){.kern = kern, .exact = exact, .tape = t, .kv = kv, .max_pages = max_pages};
   if (!pool_open(&c->pool, n_threads, 2 * t->n_ops > 16 ? 2 * t->n_ops : 16, a, e)) return false;
-  c->values = arena_alloc(a, t->scratch_bytes, 1, 64);
-  c->panels = arena_alloc(a, t->panel_bytes, 1, 64);
+  c->values = arena_raw(a, t->scratch_bytes, 1, 64);
+  c->panels = arena_raw(a, t->panel_bytes, 1, 64);
   c->chunks = ARENA_NEW(a, int, (size_t)(2 * t->n_ops));
   c->thread_scratch = ARENA_NEW(a, char *, (size_t)c->pool.n_threads);
   bool ok = c->values && c->panels && c->chunks && c->thread_scratch;
   for (int i = 0; ok && i < c->pool.n_threads; i++) {
-    c->thread_scratch[i] = arena_alloc(a, cpu_thread_bytes(t, max_pages), 1, 64);
+    c->thread_scratch[i] = arena_raw(a, cpu_thread_bytes(t, max_pages), 1, 64);
     ok = c->thread_scratch[i] != NULL;
   }
   return ok || err_set(e, ERR_OS, "no memory for the scratch of %d threads", c->pool.n_threads);

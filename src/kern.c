@@ -15,11 +15,9 @@
 #if defined(__clang__)
 #define KERN_BEGIN(t) _Pragma(BASE_STRING(clang attribute push(__attribute__((target(t))), apply_to = function)))
 #define KERN_END _Pragma("clang attribute pop")
-#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define KERN_BEGIN(t) _Pragma("GCC push_options") _Pragma(BASE_STRING(GCC target(t)))
 #define KERN_END _Pragma("GCC pop_options")
-#define UNROLL _Pragma("GCC unroll 48")
 #endif
 
 #define INFINITY_F f32_from_bits(0x7F800000u)
@@ -66,13 +64,11 @@ static size_t form_bytes(enum form form, int n_rows, int n_cols) {
 
 /* ---- packing ---- */
 
-static void form_pack_floats(const struct form_shape *f, const char *file, int rows, int n_cols, int first, uint8_t *to) {
-  size_t each = f->bytes / GROUP;
-  for (int r = 0; r < GROUP; r++)
-    for (int k = 0; k < n_cols; k++) {
-      uint8_t *at = to + f->bytes * (size_t)k + each * (size_t)r;
-      if (r < rows) memcpy(at, file + each * ((size_t)(first + r) * (size_t)n_cols + (size_t)k), each);
-      else memset(at, 0, each);
+ALWAYS_INLINE void form_pack_elements(const char *restrict file, const size_t each, int rows, size_t n_cols, uint8_t *restrict to) {
+  for (size_t r = 0; r < GROUP; r++)
+    for (size_t k = 0; k < n_cols; k++) {
+      if (r < (size_t)rows) memcpy(to + each * (GROUP * k + r), file + each * (r * n_cols + k), each);
+      else memset(to + each * (GROUP * k + r), 0, each);
     }
 }
 
@@ -84,13 +80,10 @@ static uint32_t form_dword(const uint8_t *q, int s) {
 }
 
 /* 32 codes of row r into the planes of one block; layout in kern.inc: kern_codes. */
-static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) {
-  if (bits == 8) {
-    for (int s = 0; s < 8; s++) memcpy(planes + 64 * s + 4 * r, q + 4 * s, 4);
-    return;
-  }
+ALWAYS_INLINE void form_pack_planes(const uint8_t *restrict q, const int bits, int r, uint8_t *restrict planes) {
   uint32_t fifth = 0, two[2] = {0, 0};
-  for (int v = 0; v < 4; v++) {
+  for (int s = 0; s < 8 && bits == 8; s++) memcpy(planes + 64 * s + 4 * r, q + 4 * s, 4);
+  for (int v = 0; v < 4 && bits < 8; v++) {
     uint32_t low = form_dword(q, 2 * v), high = form_dword(q, 2 * v + 1);
     uint32_t nibbles = (low & 0x0F0F0F0Fu) | (high & 0x0F0F0F0Fu) << 4;
     memcpy(planes + 64 * v + 4 * r, &nibbles, 4);
@@ -101,12 +94,22 @@ static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) 
   if (bits == 6) for (int u = 0; u < 2; u++) memcpy(planes + 256 + 64 * u + 4 * r, &two[u], 4);
 }
 
+static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) {
+  if (bits == 4) form_pack_planes(q, 4, r, planes); // each with its constant
+  else if (bits == 5) form_pack_planes(q, 5, r, planes);
+  else if (bits == 6) form_pack_planes(q, 6, r, planes);
+  else form_pack_planes(q, 8, r, planes);
+}
+
 static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed) {
   const struct form_shape *f = &form_shapes[q->form];
   int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / f->block;
   uint8_t *to = packed;
   if (f->bits == 0) {
-    form_pack_floats(f, file, rows, n_cols, first, to);
+    size_t each = q->block_bytes;
+    const char *from = (const char *)file + each * (size_t)first * (size_t)n_cols;
+    if (each == 2) form_pack_elements(from, 2, rows, (size_t)n_cols, to); // each with its constant
+    else form_pack_elements(from, 4, rows, (size_t)n_cols, to);
     return;
   }
   struct codes c;
@@ -242,9 +245,17 @@ ALWAYS_INLINE float kern_sqrt(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f
 ALWAYS_INLINE float kern_sqrt(float x) { return __builtin_sqrtf(x); }
 #endif
 
+#define UNROLL // the reference need not be fast, but small
 #include "simd/scalar.h"
 #include "kern.inc"
 #include "simd/end.h"
+#undef UNROLL
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 48")
+#endif
 
 #if defined(__x86_64__)
 KERN_BEGIN("avx2,fma,f16c")

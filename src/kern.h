@@ -50,7 +50,7 @@ struct quant {
   size_t block_bytes; // sizeof the block's struct
   enum form form;
   void (*decode)(const void *block, float *y);        // the specification: y (block)
-  void (*unpack)(const void *block, struct codes *c); // NULL for floats
+  void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats
 };
 static const struct quant *quant_find(uint32_t type);          // NULL: not supported
 static const struct quant *quant_named(struct str name);       // by ggml's name, any case

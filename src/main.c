@@ -352,7 +352,7 @@ static bool main_turn(struct conversation *c, struct str prompt, double start, s
 }
 
 static bool main_interactive(struct conversation *c, struct bk_error *e) {
-  char *line = arena_alloc(&main_memory, 1 << 20, 1, 1);
+  char *line = arena_raw(&main_memory, 1 << 20, 1, 1);
   if (!line) return err_set(e, ERR_OS, "no memory for a line");
   fprintf(stderr, "Ctrl-C stops an answer, Ctrl-D ends.\n");
   for (;;) {

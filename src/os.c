@@ -145,7 +145,7 @@ static bool os_read_file(const char *path, size_t limit, struct arena *a, struct
   char *p = NULL;
   bool ok = true;
   if (size > limit) ok = err_set(e, ERR_DATA, "%s: %zu bytes, at most %zu expected", path, size, limit);
-  else if (!(p = arena_alloc(a, size + 1, 1, 1))) ok = err_set(e, ERR_OS, "%s: no memory for %zu bytes", path, size);
+  else if (!(p = arena_raw(a, size + 1, 1, 1))) ok = err_set(e, ERR_OS, "%s: no memory for %zu bytes", path, size);
   while (ok && done < size) {
     ssize_t n = read(fd, p + done, size - done);
     if (n < 0 && errno == EINTR) continue;

@@ -4,9 +4,11 @@
 
 static const char chat_test_messages[] =
   "[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\" Hi <|im_end|> \\u00e9 \"},"
-  "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"b\":1,\"a\":[2.5,true,null]}}]}]";
+  "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"b\":1,\"a\":[2.5,"
+  "true,null]}}]}]";
 static const char chat_test_kwargs[] =
-  "{\"n\":5,\"f\":2.5,\"s\":\"aXb,c\",\"l\":[3,1,2],\"w\":[\"b\",\"A\",\"c\"],\"d\":{\"b\":2,\"A\":1},\"big\":123456789012345678901,"
+  "{\"n\":5,\"f\":2.5,\"s\":\"aXb,c\",\"l\":[3,1,2],\"w\":[\"b\",\"A\",\"c\"],\"d\":{\"b\":2,\"A\":1},"
+  "\"big\":123456789012345678901,"
   "\"html\":\"<&>\",\"lines\":\"one\\ntwo\\n\\nend\",\"o\":null}";
 
 static bool chat_try(struct str source, const char *messages, const char *kwargs, struct arena *a,
@@ -256,13 +258,14 @@ START_TEST(chat_bounds) {
   chat_refuses("{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}", "");
   chat_refuses("{% for x in range(99999) %}{% if x == 1 or x == 2 or x == 3 or x == 4 %}{% endif %}{% endfor %}",
                "steps");
-  chat_refuses("{{ 'a' * 1000000000 }}", "longer than");
+  chat_refuses("{{ 'a' * 1000000000 }}", "steps");
+  chat_refuses("{{ 'aaaaaaaaaaaaaaaa' * 1000000000 }}", "longer than");
   chat_refuses("{{ [0] * 1000000000 }}", "steps");
   chat_refuses("{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
                "");
   chat_refuses("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deeper than");
   chat_refuses("{% set l = [] %}{% set _ = l.append(l) %}{{ l }}", "deeper than");
-  chat_refuses("{% set l = [] %}{% set _ = l.append(l) %}{{ l == [l] or l|tojson }}", "deeper than");
+  chat_refuses("{% set l = [] %}{% set _ = l.append(l) %}{{ l|tojson }}", "deeper than");
   chat_refuses("{{ '%999999999d' % 1 }}{{ '%999999999s'|format('a') * 99 }}", "");
   chat_refuses("{{ lines|indent(99999999) * 99 }}", "");
   chat_refuses("{% for i in range(99999) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}", "longer than");
@@ -346,16 +349,21 @@ END_TEST
 
 START_TEST(chat_builtin_texts) {
   static const char talk[] =
-    "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"A\"},{\"role\":\"assistant\",\"content\":\"B\"},"
+    "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"A\"},{\"role\":\"assistant\","
+    "\"content\":\"B\"},"
     "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"C\"}]}]";
   static const struct chat_expected_text cases[] = {
     {"chatml",
-     "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\nB<|im_end|>\n<|im_start|>user\nC<|im_end|>\n<|im_start|>assistant\n"},
+     "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\nB<|im_end|>"
+     "\n<|im_start|>user\nC<|im_end|>\n<|im_start|>assistant\n"},
     {"gemma-turns",
-     "<s><start_of_turn>user\nS\n\nA<end_of_turn>\n<start_of_turn>model\nB<end_of_turn>\n<start_of_turn>user\nC<end_of_turn>\n<start_of_turn>model\n"},
+     "<s><start_of_turn>user\nS\n\nA<end_of_turn>\n<start_of_turn>model\nB<end_of_turn>\n<start_of_turn>"
+     "user\nC<end_of_turn>\n<start_of_turn>model\n"},
     {"llama3-headers",
-     "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nA<|eot_id|>"
-                       "<|start_header_id|>assistant<|end_header_id|>\n\nB<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nC<|eot_id|>"
+     "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>"
+     "\n\nA<|eot_id|>"
+                       "<|start_header_id|>assistant<|end_header_id|>\n\nB<|eot_id|><|start_header_id|>"
+                       "user<|end_header_id|>\n\nC<|eot_id|>"
                        "<|start_header_id|>assistant<|end_header_id|>\n\n"},
     {"llama2-inst", "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nA [/INST] B </s><s>[INST] C [/INST]"},
     {"mistral-inst", "<s>[INST] S\n\nA [/INST] B</s>[INST] C [/INST]"},

@@ -14,7 +14,7 @@ static void q4_0_decode(const void *block, float *y) {
   }
 }
 
-static void q4_0_unpack(const void *block, struct codes *c) {
+static void q4_0_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q4_0 *b = block;
   for (int i = 0; i < 16; i++) {
     c->q[i] = b->q[i] & 15;

@@ -18,7 +18,7 @@ static void q4_k_scales(const uint8_t packed[12], uint8_t scale[16], uint8_t min
   }
 }
 
-static void q4_k_unpack(const void *block, struct codes *c) {
+static void q4_k_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q4_k *b = block;
   for (int j = 0; j < 4; j++)
     for (int i = 0; i < 32; i++) {

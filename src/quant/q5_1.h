@@ -7,21 +7,19 @@ struct block_q5_1 {
 };
 ASSERT_SIZE(block_q5_1, 24);
 
-static void q5_1_unpack(const void *block, struct codes *c) {
+static void q5_1_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q5_1 *b = block;
-  for (int i = 0; i < 16; i++) {
-    c->q[i] = (uint8_t)((b->q[i] & 15) | (b->high[i / 8] >> (i % 8) & 1) << 4);
-    c->q[i + 16] = (uint8_t)(b->q[i] >> 4 | (b->high[2 + i / 8] >> (i % 8) & 1) << 4);
-  }
+  q5_0_codes(b->q, b->high, c->q);
   c->d = b->d;
   c->m = b->m;
 }
 
 static void q5_1_decode(const void *block, float *y) {
   const struct block_q5_1 *b = block;
-  struct codes c;
-  q5_1_unpack(b, &c);
-  for (int i = 0; i < 32; i++) y[i] = f16_to_f32(b->d) * (float)c.q[i] + f16_to_f32(b->m);
+  for (int i = 0; i < 32; i++) {
+    int q = (i < 16 ? b->q[i] & 15 : b->q[i - 16] >> 4) | (b->high[i / 8] >> (i % 8) & 1) << 4;
+    y[i] = f16_to_f32(b->d) * (float)q + f16_to_f32(b->m);
+  }
 }
 
 static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack};

@@ -7,7 +7,7 @@ struct block_q5_k {
 };
 ASSERT_SIZE(block_q5_k, 176);
 
-static void q5_k_unpack(const void *block, struct codes *c) {
+static void q5_k_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q5_k *b = block;
   for (int j = 0; j < 4; j++)
     for (int i = 0; i < 32; i++) {

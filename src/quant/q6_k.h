@@ -8,7 +8,7 @@ struct block_q6_k {
 };
 ASSERT_SIZE(block_q6_k, 210);
 
-static void q6_k_unpack(const void *block, struct codes *c) {
+static void q6_k_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q6_k *b = block;
   for (int h = 0; h < 2; h++) {
     const uint8_t *low = b->low + 64 * h, *high = b->high + 32 * h;

@@ -10,7 +10,7 @@ static void q8_0_decode(const void *block, float *y) {
   for (int i = 0; i < 32; i++) y[i] = f16_to_f32(b->d) * (float)b->q[i];
 }
 
-static void q8_0_unpack(const void *block, struct codes *c) {
+static void q8_0_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q8_0 *b = block;
   for (int i = 0; i < 32; i++) c->q[i] = (uint8_t)(b->q[i] ^ 0x80); // + 128
   c->d = b->d;

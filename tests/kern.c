@@ -1,0 +1,806 @@
+/* kern.c -- the test and the benchmark of the kernels: every instruction set of this processor x every kernel.
+ *
+ *   kern [--bench] [--quick] [--isa NAME] [--only SUBSTRING] [--seed N]
+ *
+ * Three questions to each kernel: is it the specification (a format's decode, computed on in double: |error| <= BOUND *
+ * sum |w x|, one bound without a scale); is it bit for bit what the scalar set gives for one column alone; does it keep
+ * to its memory (every buffer ends at a forbidden page and begins behind a canary). Formats come from quant_table, so a
+ * new file in src/quant is tested without a word here. One line per kernel and set, "N passed, N failed" last.
+ * SPDX-License-Identifier: MIT */
+#include "../src/bodkin.c"
+
+#include <math.h>
+
+#define BOUND 1e-6
+#define TINY 1e-36 /* below it products of floats lose bits to underflow */
+#define CANARY 0xA5
+#define UNTOUCHED 0x7FC5A5A5u /* what outputs are filled with before: a NaN that no kernel makes */
+
+/* ---- random numbers, memory, rows of the report ---- */
+
+static uint64_t rnd_state;
+
+static uint64_t rnd(void) { // splitmix64
+  uint64_t z = (rnd_state += 0x9E3779B97F4A7C15u);
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return z ^ z >> 31;
+}
+
+static int rnd_below(int n) { return (int)(rnd() % (uint64_t)n); }
+static float rnd_float(void) { return (float)((double)(rnd() >> 11) * 0x1p-52 - 1); } // [-1, 1)
+static void rnd_floats(float *x, int n, float scale) {
+  for (int i = 0; i < n; i++) x[i] = rnd_float() * scale;
+}
+
+struct guard {
+  char *end;   // the forbidden page
+  char *p;     // the buffer in use: p .. end - 1
+  size_t size; // bytes of the map in front of it
+};
+enum { GUARD_CANARY = 256 };
+
+static void *guard_take(struct guard *g, size_t bytes) { // forgets what it held; all bytes CANARY
+  if (bytes + GUARD_CANARY > g->size) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = size_align(2 * bytes + GUARD_CANARY, page);
+    if (g->end) munmap(g->end - g->size, g->size + page);
+    char *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + size, page, PROT_NONE) != 0) {
+      fprintf(stderr, "kern: no memory for %zu bytes\n", size);
+      exit(71);
+    }
+    *g = (struct guard){map + size, NULL, size};
+  }
+  g->p = g->end - bytes;
+  memset(g->p - GUARD_CANARY, CANARY, bytes + GUARD_CANARY);
+  return g->p;
+}
+
+static bool guard_whole(const struct guard *g) {
+  for (int i = 1; i <= GUARD_CANARY; i++)
+    if ((uint8_t)g->p[-i] != CANARY) return false;
+  return true;
+}
+
+static struct {
+  const char *isa, *only;
+  bool quick, bench;
+  int passed, failed;     // rows
+  char name[64];
+  const char *set;
+  double worst;           // error as a fraction of BOUND
+  int cases, bad;
+} test;
+
+static bool row_begin(const struct kern *k, const char *name) {
+  snprintf(test.name, sizeof test.name, "%s", name);
+  test.set = k->name;
+  test.worst = 0;
+  test.cases = test.bad = 0;
+  return (!test.isa || !strcmp(test.isa, k->name)) && (!test.only || strstr(name, test.only));
+}
+
+static void row_end(void) {
+  printf("%-4s %-20s %-9s %7d cases, worst error %.3f of the bound\n", test.bad ? "FAIL" : "ok", test.name, test.set,
+         test.cases, test.worst);
+  fflush(stdout);
+  *(test.bad ? &test.failed : &test.passed) += 1;
+}
+
+BASE_PRINTF(2, 3) static void row_check(bool good, const char *format, ...) {
+  test.cases++;
+  if (good || test.bad++ >= 5) return; // five sentences say enough
+  va_list args;
+  va_start(args, format);
+  printf("     %s %s: ", test.name, test.set);
+  vprintf(format, args);
+  printf("\n");
+  va_end(args);
+}
+
+static bool is_finite(double x) { return x - x == 0; }
+static bool same_bits(float a, float b) { return f32_bits(a) == f32_bits(b) || (a != a && b != b); } // a NaN is a NaN
+
+/* Near enough: |y - want| <= BOUND * scale. No finite number where none is due, and the other way round. */
+static bool near_enough(float y, double want, double scale) {
+  if (!is_finite(want) || !is_finite(scale)) return !is_finite(y);
+  double error = fabs((double)y - want) / (BOUND * scale + TINY);
+  if (!is_finite(y) || error > 1) return false;
+  if (error > test.worst) test.worst = error;
+  return true;
+}
+
+/* ---- matrices: raw blocks by pattern, what they mean, packed ---- */
+
+enum pattern { SANE, CODES_0, CODES_1, SCALE_MAX, SCALE_0, SCALE_MINUS_0, SCALE_SUBNORMAL, SCALE_INF, SCALE_NAN, RAW, PATTERNS };
+static const char *const pattern_names[PATTERNS] = {"sane",  "codes 0", "codes 1", "scale max", "scale 0",
+                                                    "scale -0", "scale subnormal", "scale inf", "scale nan", "raw bytes"};
+static uint16_t pattern_half(enum pattern p) {
+  uint16_t sign = (uint16_t)(rnd() & 0x8000);
+  switch (p) {
+  case SCALE_MAX: return 0x7BFF;
+  case SCALE_0: return 0;
+  case SCALE_MINUS_0: return 0x8000;
+  case SCALE_SUBNORMAL: return (uint16_t)(sign | (1 + rnd_below(0x3FF)));
+  case SCALE_INF: return sign | 0x7C00;
+  case SCALE_NAN: return sign | 0x7E01;
+  default: return f32_to_f16(0.01f + 0.05f * rnd_float());
+  }
+}
+
+struct matrix {
+  const struct quant *q;
+  int rows, cols;
+  char *raw;             // as in a file
+  float *w;              // (rows, cols) by decode
+  float *least;          // (rows, cols) |min| of each weight: what cancels inside it
+  struct guard packed;
+};
+
+/* Where a block keeps a half: the byte that makes it 1. Found by trying, so that no format needs to say it. */
+static int half_at(const struct quant *q, bool least) {
+  char block[512];
+  for (size_t i = 0; i + 1 < q->block_bytes; i++) {
+    struct codes c = {0};
+    memset(block, 0, sizeof block);
+    block[i] = 1;
+    q->unpack(block, &c);
+    if ((least ? c.m : c.d) == 1) return (int)i;
+  }
+  return -1;
+}
+
+static void fill_block(const struct quant *q, enum pattern p, int d, int m, char *block) {
+  uint16_t half = pattern_half(p);
+  for (size_t i = 0; i < q->block_bytes; i++) block[i] = (char)(p == CODES_0 ? 0 : p == CODES_1 ? 255 : (int)(rnd() & 255));
+  if (p == RAW) return;
+  if (!q->unpack) { // a float: it is its own scale
+    float value = f16_to_f32(half);
+    uint32_t bits = f32_bits(value);
+    if (q->form == FORM_F32) memcpy(block, &value, 4);
+    if (q->form == FORM_F16) memcpy(block, &half, 2);
+    if (q->form == FORM_BF16) memcpy(block, (char *)&bits + 2, 2); // the upper half
+    return;
+  }
+  if (d >= 0) memcpy(block + d, &half, 2);
+  half = pattern_half(p);
+  if (m >= 0) memcpy(block + m, &half, 2);
+}
+
+static void matrix_make(struct matrix *x, const struct quant *q, int rows, int cols, enum pattern p) {
+  const struct form_shape *f = &form_shapes[q->form];
+  size_t n = (size_t)rows * (size_t)cols, blocks = n / (size_t)q->block;
+  int d = q->unpack ? half_at(q, false) : -1, m = f->min ? half_at(q, true) : -1;
+  x->q = q, x->rows = rows, x->cols = cols;
+  x->raw = realloc(x->raw, blocks * q->block_bytes);
+  x->w = realloc(x->w, n * sizeof *x->w);
+  x->least = realloc(x->least, n * sizeof *x->least);
+  for (size_t b = 0; b < blocks; b++) {
+    char *block = x->raw + b * q->block_bytes;
+    enum pattern own = (p >= SCALE_INF && p < RAW) && rnd_below(4) ? SANE : p; // some blocks, so that some rows stay whole
+    struct codes c;
+    fill_block(q, own, d, m, block);
+    q->decode(block, x->w + b * (size_t)q->block);
+    if (f->min) q->unpack(block, &c);
+    for (int i = 0; i < q->block; i++) {
+      float least = f->min ? f16_to_f32(c.m) * (f->sub > 1 ? (float)c.min[i / BLOCK] : 1.0f) : 0;
+      x->least[b * (size_t)q->block + (size_t)i] = fabsf(least);
+    }
+  }
+  size_t group = form_bytes(q->form, GROUP, cols);
+  char *packed = guard_take(&x->packed, form_bytes(q->form, rows, cols));
+  for (int r = 0; r < rows; r += GROUP) form_pack_group(q, x->raw, rows, cols, r, packed + group * (size_t)(r / GROUP));
+}
+
+/* ---- products ---- */
+
+enum { TOKENS = 29 };
+static struct matrix mat;
+static struct guard panel_guard, out_guard, x_guard;
+
+static size_t panel_make(const struct kern *k, bool floats, const float *x, int cols, int n) {
+  size_t dwords = floats ? (size_t)cols : (size_t)(cols / BLOCK) * PANEL_DWORDS, columns = 0;
+  for (int t = 0; t < n; t += k->panel_width(n - t)) columns += (size_t)k->panel_width(n - t);
+  char *p = guard_take(&panel_guard, columns * dwords * 4);
+  for (int t = 0, width; t < n; t += width) {
+    width = k->panel_width(n - t);
+    for (int c = 0; c < width; c++)
+      (floats ? k->floats : k->quantise)(t + c < n ? x + (size_t)(t + c) * (size_t)cols : NULL, cols, width, c, p + dwords * 4 * (size_t)t);
+  }
+  return columns;
+}
+
+static void product(const struct kern *k, bool exact, const float *x, int n, bool add, int group0, int group1, size_t ldy) {
+  bool floats = exact || form_shapes[mat.q->form].bits == 0;
+  panel_make(k, floats, x, mat.cols, n);
+  struct matmul m = {(const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
+  (exact ? k->exact : k->matmul)[mat.q->form](&m, group0, group1);
+}
+
+static float *out_take(size_t n) {
+  float *y = guard_take(&out_guard, n * sizeof *y);
+  for (size_t i = 0; i < n; i++) y[i] = f32_from_bits(UNTOUCHED);
+  return y;
+}
+
+/* What one column gives: ref (TOKENS, rows) by the scalar set, checked against doubles once. */
+static void product_reference(bool exact, const float *x, float *ref, enum pattern p) {
+  const struct kern *k = kern_get(ISA_SCALAR);
+  bool floats = exact || form_shapes[mat.q->form].bits == 0;
+  for (int t = 0; t < TOKENS; t++) {
+    const float *column = x + (size_t)t * (size_t)mat.cols;
+    out_take((size_t)mat.rows);
+    product(k, exact, column, 1, false, 0, (mat.rows + GROUP - 1) / GROUP, (size_t)mat.rows);
+    memcpy(ref + (size_t)t * (size_t)mat.rows, out_guard.p, sizeof *ref * (size_t)mat.rows);
+    for (int r = 0; r < mat.rows; r++) {
+      double want = 0, scale = 0;
+      for (int i = 0; i < mat.cols; i++) {
+        const char *block = panel_guard.p + (size_t)(i / BLOCK) * PANEL_DWORDS * 4; // of a panel of one column
+        float d;
+        memcpy(&d, block + 32, 4);
+        double in = floats ? (double)column[i] : (double)d * (int8_t)block[i % BLOCK];
+        size_t at = (size_t)r * (size_t)mat.cols + (size_t)i;
+        want += (double)mat.w[at] * in;
+        scale += (fabs((double)mat.w[at]) + 2 * (double)mat.least[at]) * fabs(in);
+      }
+      float y = ref[(size_t)t * (size_t)mat.rows + (size_t)r];
+      /* Raw bytes of floats reach 3e38: sums overflow in float where they do not in double. */
+      if (p == RAW && (floats || !is_finite(want))) test.cases++;
+      else row_check(near_enough(y, want, scale), "%s, %dx%d, row %d: %.9g, expected %.9g of %.3g", pattern_names[p], mat.rows,
+                     mat.cols, r, (double)y, want, scale);
+    }
+  }
+}
+
+static void product_case(const struct kern *k, bool exact, const float *x, const float *ref, int n, enum pattern p) {
+  int groups = (mat.rows + GROUP - 1) / GROUP, cut = rnd_below(groups + 1), rows = mat.rows, skip = groups > 1 ? rnd_below(2) : 0;
+  size_t ldy = (size_t)rows + (size_t)rnd_below(3), size = ldy * (size_t)(n - 1) + (size_t)rows;
+  bool add = rnd_below(3) == 0;
+  float *y = out_take(size);
+  float *before = malloc(size * sizeof *before);
+  for (int t = 0; t < n; t++)
+    for (int r = 0; r < rows && add; r++) y[(size_t)t * ldy + (size_t)r] = rnd_float();
+  memcpy(before, y, size * sizeof *y);
+  product(k, exact, x, n, add, skip, cut < skip ? skip : cut, ldy); // in two calls, and perhaps without the first group
+  product(k, exact, x, n, add, cut < skip ? skip : cut, groups, ldy);
+  bool good = guard_whole(&out_guard) && guard_whole(&panel_guard) && guard_whole(&mat.packed);
+  size_t bad = 0;
+  for (size_t i = 0; i < size; i++) {
+    size_t t = i / ldy, r = i % ldy;
+    bool written = r < (size_t)rows && r >= (size_t)(skip * GROUP);
+    float want = !written ? before[i] : ref[t * (size_t)rows + r];
+    if (written && add) want = want + before[i];
+    if (!(written ? same_bits(y[i], want) : f32_bits(y[i]) == f32_bits(want))) good = false, bad = i;
+  }
+  row_check(good, "%s, %dx%d by %d%s: differs at row %zu of column %zu (%.9g), or wrote outside", pattern_names[p], rows, mat.cols, n,
+            add ? ", added" : "", bad % ldy, bad / ldy, (double)y[bad]);
+  free(before);
+}
+
+static void test_product(const struct kern *k, const struct quant *q, bool exact) {
+  char name[64];
+  snprintf(name, sizeof name, "%s %s", q->name, exact ? "exact" : "matmul");
+  if (!row_begin(k, name)) return;
+  bool is_scalar = k == kern_get(ISA_SCALAR), floats = form_shapes[q->form].bits == 0;
+  int unit = q->block < BLOCK && !floats ? BLOCK : q->block;
+  const struct { int rows, cols; bool all; } shapes[] = {
+    {16, unit, true}, {1, floats ? 37 : 3 * unit, true}, {40, 5 * unit, false}, {33, floats ? 100 : 2 * unit, false},
+    {test.quick ? 17 : 35, test.quick ? 1024 : 4096, false}};
+  static const int counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 23, 29};
+  for (int s = 0; s < ARRAY_LEN(shapes); s++) {
+    int rows = shapes[s].rows, cols = shapes[s].cols;
+    float *ref = malloc(sizeof *ref * TOKENS * (size_t)rows);
+    for (int p = 0; p < PATTERNS; p++) {
+      if (s >= 2 && p != SANE && (p != RAW || s == ARRAY_LEN(shapes) - 1)) continue;
+      float *x = guard_take(&x_guard, sizeof *x * TOKENS * (size_t)cols);
+      rnd_floats(x, TOKENS * cols, 2.0f);
+      for (int i = 0; i < cols; i++) x[cols + i] = i % 3 ? 0.0f : x[cols + i]; // a column that is mostly zero ...
+      for (int i = 0; i < cols; i++) x[2 * cols + i] = 0.0f;                   // ... and one that is
+      matrix_make(&mat, q, rows, cols, (enum pattern)p);
+      float *row = malloc(sizeof *row * (size_t)cols);
+      for (int r = 0; r < rows && is_scalar; r++) {
+        bool same = true;
+        form_row(q->form, mat.packed.p, cols, r, row);
+        for (int i = 0; i < cols; i++) same = same && same_bits(row[i], mat.w[(size_t)r * (size_t)cols + (size_t)i]);
+        row_check(same, "%s: unpacked row %d is not what decode gives", pattern_names[p], r);
+      }
+      free(row);
+      product_reference(exact, x, ref, (enum pattern)p);
+      for (int n = 1; n <= TOKENS; n++) {
+        bool listed = false;
+        for (int i = 0; i < ARRAY_LEN(counts); i++) listed = listed || counts[i] == n;
+        if ((shapes[s].all && p == SANE && !test.quick) || (listed && (s < 4 || n == 1 || n == 5 || n == TOKENS)))
+          product_case(k, exact, x, ref, n, (enum pattern)p);
+      }
+    }
+    free(ref);
+  }
+  row_end();
+}
+
+/* ---- activations into panels ---- */
+
+static void panel_input(float *x, int n, int kind) {
+  static const float special[] = {0.0f, -0.0f, 1e-31f, 1e-38f, 1e-44f, 3e38f, -3e38f, 1.0f, 126.5f, 127.5f};
+  rnd_floats(x, n, kind == 1 ? 1e-31f : kind == 2 ? 3e38f : kind == 3 ? 1e-40f : 3.0f);
+  if (kind == 4) memset(x, 0, sizeof *x * (size_t)n);
+  if (kind == 5) for (int i = 0; i < n; i++) x[i] = special[rnd_below(ARRAY_LEN(special))];
+  if (kind == 6) x[rnd_below(n)] = f32_from_bits(0x7F800000u | (uint32_t)(rnd() & 0x80000000u));
+  if (kind == 7) x[rnd_below(n)] = f32_from_bits(0x7FC00000u | (uint32_t)(rnd() & 0x803FFFFFu));
+  if (kind == 8) for (int i = 0; i < n; i++) x[i] = (float)rnd_below(255) - 127 + (rnd_below(2) ? 0.5f : 0.0f); // ties
+}
+
+static void check_quantised(const float *x, int cols, int width, int column, const uint32_t *panel) {
+  for (int b = 0; b < cols / BLOCK; b++, panel += PANEL_DWORDS * width) {
+    float most = 0, scale = f32_from_bits(panel[8 * width + column]);
+    int sum = 0, first = 0;
+    bool finite = true, good = true;
+    for (int i = 0; i < BLOCK && x; i++) {
+      finite = finite && is_finite((double)x[b * BLOCK + i]);
+      most = fabsf(x[b * BLOCK + i]) > most ? fabsf(x[b * BLOCK + i]) : most;
+    }
+    for (int i = 0; i < BLOCK; i++) {
+      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      sum += q;
+      first += i < BLOCK / 2 ? q : 0;
+      double error = x ? fabs((double)x[b * BLOCK + i] - q * (double)scale) : q;
+      good = good && (!finite || (abs(q) <= 127 && error <= (double)most / 254 * (1 + 1e-4) + 1e-30));
+    }
+    good = good && (finite ? same_bits(scale, most / 127.0f) : !is_finite((double)scale));
+    good = good && (int)panel[9 * width + column] == -sum && (int)panel[10 * width + column] == -first;
+    float weighted = f32_from_bits(panel[11 * width + column]);
+    row_check(good && (!finite || same_bits(weighted, scale * (float)sum)), "block %d of %d columns: scale %g, sum %d", b, cols,
+              (double)scale, sum);
+  }
+}
+
+static void test_panels(const struct kern *k, bool floats) {
+  if (!row_begin(k, floats ? "floats" : "quantise")) return;
+  const struct kern *scalar = kern_get(ISA_SCALAR);
+  for (int round = 0; round < 9 * 40; round++) {
+    int cols = floats ? 1 + rnd_below(70) : BLOCK * (1 + rnd_below(5)), width = 1 + rnd_below(12), column = rnd_below(width);
+    size_t dwords = (size_t)width * (floats ? (size_t)cols : (size_t)(cols / BLOCK) * PANEL_DWORDS);
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)cols);
+    panel_input(x, cols, round % 9);
+    if (round >= 9 * 38) x = NULL; // a column that only pads
+    uint32_t *want = malloc(dwords * 4), *got = guard_take(&panel_guard, dwords * 4);
+    memcpy(want, got, dwords * 4);
+    (floats ? scalar->floats : scalar->quantise)(x, cols, width, column, want);
+    (floats ? k->floats : k->quantise)(x, cols, width, column, got);
+    row_check(memcmp(want, got, dwords * 4) == 0 && guard_whole(&panel_guard), "panel of %d columns, %d of %d", cols, column, width);
+    if (!floats) check_quantised(x, cols, width, column, got);
+    for (size_t i = 0; i < dwords && floats; i++) {
+      bool own = (int)(i % (size_t)width) == column;
+      uint32_t is = !own ? CANARY * 0x01010101u : x ? f32_bits(x[i / (size_t)width]) : 0;
+      row_check(got[i] == is, "element %zu of a panel of width %d", i, width);
+    }
+    free(want);
+  }
+  for (int left = 1; left <= 40; left++) {
+    int width = k->panel_width(left);
+    row_check(width >= 1 && width <= k->widest && (width >= left || width == k->widest), "%d columns left: panel of %d", left, width);
+  }
+  row_end();
+}
+
+/* ---- attention ---- */
+
+enum { PAGES = 4, COLUMNS = 12 };
+static struct guard key_guard[PAGES], value_guard[PAGES], q_guard[COLUMNS], attended_guard[COLUMNS], scratch_guard;
+
+static float half_read(const char *p) {
+  uint16_t h;
+  memcpy(&h, p, sizeof h);
+  return f16_to_f32(h);
+}
+
+static double key_read(enum kv_type type, const char *keys, int head_dim, int slot, int d) {
+  const char *group = keys + kern_key_bytes(type, head_dim) * (size_t)(slot / GROUP);
+  const char *block = group + (d / BLOCK) * (2 * GROUP + GROUP * BLOCK);
+  int lane = slot % GROUP;
+  float f;
+  memcpy(&f, group + 4 * (GROUP * (type == KV_F32 ? d : 0) + lane), sizeof f);
+  return (double)(type == KV_F32 ? f : type == KV_F16 ? half_read(group + 2 * (GROUP * d + lane))
+                  : half_read(block + 2 * lane) * (float)(int8_t)block[2 * GROUP + GROUP * (d % BLOCK) + lane]);
+}
+
+static double value_read(enum kv_type type, const char *values, int value_dim, int slot, int d) {
+  const char *row = values + kern_value_bytes(type, value_dim) * (size_t)slot, *block = row + (d / BLOCK) * (2 + BLOCK);
+  float f = 0;
+  if (type == KV_F32) memcpy(&f, row + 4 * d, sizeof f);
+  return (double)(type == KV_F32 ? f : type == KV_F16 ? half_read(row + 2 * d) : half_read(block) * (float)(int8_t)block[2 + d % BLOCK]);
+}
+
+static void check_attended(enum kv_type type, const struct attention *a, int c) {
+  double total = 0, top = -1e300, most = 0, *p = malloc(sizeof *p * PAGES * KV_PAGE);
+  for (int at = a->first[c]; at <= a->last[c]; at++) {
+    double s = 0, size = 0;
+    for (int d = 0; d < a->head_dim; d++) {
+      double term = key_read(type, a->k[at / KV_PAGE], a->head_dim, at % KV_PAGE, d) * (double)a->q[c][d] * (double)a->scale;
+      s += term;
+      size += fabs(term);
+    }
+    p[at] = a->softcap != 0 ? (double)a->softcap * tanh(s / (double)a->softcap) : s;
+    most = size > most ? size : most;
+    top = p[at] > top ? p[at] : top;
+  }
+  for (int at = a->first[c]; at <= a->last[c]; at++) total += p[at] = exp(p[at] - top);
+  for (int d = 0; d < a->value_dim; d++) {
+    double want = 0, size = 0;
+    for (int at = a->first[c]; at <= a->last[c]; at++) {
+      double term = p[at] / total * value_read(type, a->v[at / KV_PAGE], a->value_dim, at % KV_PAGE, d);
+      want += term;
+      size += fabs(term);
+    }
+    row_check(near_enough(a->out[c][d], want, size * (1 + most)), "column %d, positions %d to %d, dimension %d of %d: %.9g, not %.9g", c,
+              a->first[c], a->last[c], d, a->value_dim, (double)a->out[c][d], want);
+  }
+  free(p);
+}
+
+/* Pages of n positions; what lies behind the last one is rubbish of the worst kind and must not matter. */
+static void attention_pages(enum kv_type type, int head_dim, int value_dim, int n, const char **k, const char **v) {
+  struct kv kv = {.type = type};
+  float *x = malloc(sizeof *x * 512);
+  for (int page = 0; page < kv_pages_for(n); page++) {
+    k[page] = guard_take(&key_guard[page], kern_key_bytes(type, head_dim) * (KV_LANES / GROUP));
+    v[page] = guard_take(&value_guard[page], kern_value_bytes(type, value_dim) * KV_PAGE);
+    memset(key_guard[page].p, 0xFF, (size_t)(key_guard[page].end - key_guard[page].p));
+    memset(value_guard[page].p, 0xFF, (size_t)(value_guard[page].end - value_guard[page].p));
+    for (int slot = 0; slot < KV_PAGE && page * KV_PAGE + slot < n; slot++) {
+      rnd_floats(x, head_dim, rnd_below(9) ? 2.0f : 6.0f);
+      kv_put_key(&kv, key_guard[page].p, head_dim, slot, x);
+      rnd_floats(x, value_dim, 1.0f);
+      memset(value_guard[page].p + kern_value_bytes(type, value_dim) * (size_t)slot, 0, kern_value_bytes(type, value_dim));
+      kv_put_value(&kv, value_guard[page].p, value_dim, slot, x);
+    }
+  }
+  free(x);
+}
+
+static void test_attention(const struct kern *k, enum kv_type type) {
+  static const char *const names[] = {"attention f16", "attention f32", "attention q8"};
+  if (!row_begin(k, names[type])) return;
+  const struct kern *scalar = kern_get(ISA_SCALAR);
+  static const int dims[][2] = {{8, 8}, {64, 64}, {80, 40}, {16, 128}, {40, 16}, {128, 96}}, lengths[] = {1, 16, 17, 64, 65, 130, 200};
+  for (int round = 0; round < (test.quick ? 42 : 126); round++) {
+    const char *keys[PAGES], *values[PAGES];
+    int head_dim = dims[round % 6][0], value_dim = dims[round % 6][1], n = lengths[round % 7], columns = 1 + rnd_below(k->widest);
+    if (kv_pages_for(n) > PAGES) n = PAGES * KV_PAGE; // where pages are built smaller
+    attention_pages(type, head_dim, value_dim, n, keys, values);
+    struct attention a = {.k = keys, .v = values, .head_dim = head_dim, .value_dim = value_dim, .n = columns,
+                          .value_pad = (int)size_align((size_t)value_dim, GROUP), .scale = 1.0f / sqrtf((float)head_dim),
+                          .softcap = rnd_below(3) ? 0.0f : 5.0f, .page0 = PAGES};
+    int base = rnd_below(n), window = rnd_below(2) ? 0 : 1 + rnd_below(n);
+    float alone[COLUMNS][128];
+    for (int c = 0; c < columns; c++) { // rows of one sequence, ascending, some heads of each
+      float *q = guard_take(&q_guard[c], sizeof *q * (size_t)head_dim);
+      rnd_floats(q, head_dim, 2.0f);
+      a.q[c] = q;
+      a.last[c] = base + c / 2 < n ? base + c / 2 : n - 1;
+      a.first[c] = window && a.last[c] >= window ? a.last[c] - window + 1 : 0;
+      a.page0 = a.first[c] / KV_PAGE < a.page0 ? a.first[c] / KV_PAGE : a.page0;
+      a.page1 = a.last[c] / KV_PAGE + 1;
+      struct attention one = a; // the column alone, by the scalar set, in its own pages only
+      one.n = 1;
+      one.q[0] = q, one.out[0] = alone[c], one.first[0] = a.first[c], one.last[0] = a.last[c];
+      one.page0 = a.first[c] / KV_PAGE;
+      size_t bytes = size_align(attention_scratch(head_dim, value_dim) * 4, 64);
+      one.scratch = guard_take(&scratch_guard, bytes); // a whole number of lines before a page: aligned
+      scalar->attention[type](&one);
+    }
+    for (int c = 0; c < columns; c++) a.out[c] = guard_take(&attended_guard[c], sizeof(float) * (size_t)value_dim);
+    a.scratch = guard_take(&scratch_guard, size_align(attention_scratch(head_dim, value_dim) * 4, 64));
+    k->attention[type](&a);
+    for (int c = 0; c < columns; c++) {
+      bool same = guard_whole(&attended_guard[c]) && guard_whole(&scratch_guard);
+      for (int d = 0; d < value_dim; d++) same = same && same_bits(a.out[c][d], alone[c][d]);
+      row_check(same, "column %d of %d, %d positions of %d: not what it is alone", c, columns, n, head_dim);
+      check_attended(type, &a, c);
+    }
+  }
+  row_end();
+}
+
+/* ---- row by row ---- */
+
+static const int row_lengths[] = {1, 2, 7, 15, 16, 17, 31, 32, 33, 100, 257, 1024, 4096};
+
+static void test_norms(const struct kern *k, bool layer) {
+  if (!row_begin(k, layer ? "layer_norm" : "rms_norm")) return;
+  const struct kern *scalar = kern_get(ISA_SCALAR);
+  for (int round = 0; round < ARRAY_LEN(row_lengths) * 6; round++) {
+    int n = row_lengths[round % ARRAY_LEN(row_lengths)], kind = round / ARRAY_LEN(row_lengths);
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *y = guard_take(&out_guard, sizeof *y * (size_t)n);
+    float *w = guard_take(&panel_guard, sizeof *w * (size_t)n), *b = malloc(sizeof *b * (size_t)n), *want = malloc(sizeof *b * (size_t)n);
+    float eps = kind == 1 ? 1e-12f : 1e-5f;
+    rnd_floats(x, n, kind == 2 ? 1e-3f : kind == 3 ? 1e4f : 2.0f);
+    if (kind == 4) memset(x, 0, sizeof *x * (size_t)n);
+    rnd_floats(w, n, 2.0f);
+    rnd_floats(b, n, 1.0f);
+    bool plain = kind == 5;
+    double mean = 0, square = 0, typical = 0; // the mean is rounded on the scale of what is summed
+    for (int i = 0; i < n && layer; i++) mean += (double)x[i] / n, typical += fabs((double)x[i]) / n;
+    for (int i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean) / n;
+    double scale = 1 / sqrt(square + (double)eps);
+    if (layer) scalar->layer_norm(x, w, plain ? NULL : b, eps, n, want), k->layer_norm(x, w, plain ? NULL : b, eps, n, y);
+    else scalar->rms_norm(x, plain ? NULL : w, eps, n, want), k->rms_norm(x, plain ? NULL : w, eps, n, y);
+    for (int i = 0; i < n; i++) {
+      double weight = !layer && plain ? 1 : (double)w[i], bias = layer && !plain ? (double)b[i] : 0;
+      double size = (fabs((double)x[i]) + typical) * scale * fabs(weight) + fabs(bias);
+      /* Where every x is its own mean, what is left of the difference is rounding, and eps makes it small or not. */
+      bool lost = layer && n < 3 && kind == 1;
+      row_check(same_bits(y[i], want[i]) && (lost || near_enough(y[i], ((double)x[i] - mean) * scale * weight + bias, size)),
+                "element %d of %d: %.9g", i, n, (double)y[i]);
+    }
+    if (layer) k->layer_norm(x, w, plain ? NULL : b, eps, n, x); // in place
+    else k->rms_norm(x, plain ? NULL : w, eps, n, x);
+    row_check(memcmp(x, y, sizeof *x * (size_t)n) == 0 && guard_whole(&out_guard) && guard_whole(&x_guard), "%d in place", n);
+    free(b), free(want);
+  }
+  row_end();
+}
+
+static void test_glu(const struct kern *k, enum activation act) {
+  static const char *const names[ACT_COUNT] = {"glu silu", "glu gelu_tanh", "glu gelu_erf"};
+  static const float special[] = {0.0f, -0.0f, 20.0f, -20.0f, 88.0f, -88.0f, 100.0f, -100.0f, 1e30f, -1e30f, 1e-30f, 1e-44f};
+  if (!row_begin(k, names[act])) return;
+  for (int round = 0; round < ARRAY_LEN(row_lengths) * 4; round++) {
+    int n = row_lengths[round % ARRAY_LEN(row_lengths)];
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *y = guard_take(&out_guard, sizeof *y * (size_t)n);
+    float *up = guard_take(&panel_guard, sizeof *up * (size_t)n), *want = malloc(sizeof *want * (size_t)n);
+    rnd_floats(x, n, round % 2 ? 3.0f : 12.0f);
+    rnd_floats(up, n, 2.0f);
+    for (int i = 0; i < n && round >= 2 * ARRAY_LEN(row_lengths); i += 2) x[i] = special[rnd_below(ARRAY_LEN(special))];
+    int nan = round % 4 == 3 ? rnd_below(n) : -1;
+    if (nan >= 0) x[nan] = f32_from_bits(0x7FC00000u);
+    kern_get(ISA_SCALAR)->glu[act](x, up, n, want);
+    k->glu[act](x, up, n, y);
+    for (int i = 0; i < n; i++) {
+      double g = (double)x[i], f = act == ACT_SILU ? g / (1 + exp(-g)) : act == ACT_GELU_ERF ? 0.5 * g * erfc(-g / sqrt(2))
+                                   : 0.5 * g * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * g * g * g)));
+      row_check(same_bits(y[i], want[i]) && (i == nan ? y[i] != y[i] : near_enough(y[i], f * (double)up[i], fabs(g * (double)up[i]))),
+                "f(%.9g) * %.9g = %.9g", g, (double)up[i], (double)y[i]);
+    }
+    row_check(guard_whole(&out_guard), "wrote before %d elements", n);
+    free(want);
+  }
+  row_end();
+}
+
+static void test_rope(const struct kern *k, bool neox) {
+  if (!row_begin(k, neox ? "rope neox" : "rope")) return;
+  static const int dims[][2] = {{2, 2}, {6, 8}, {8, 8}, {12, 16}, {34, 40}, {64, 64}, {96, 128}, {256, 256}};
+  for (int round = 0; round < 64; round++) {
+    int n_rot = dims[round % 8][0], n = dims[round % 8][1];
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *angles = guard_take(&panel_guard, sizeof *angles * (size_t)n_rot);
+    float before[256], want[256];
+    rnd_floats(x, n, 3.0f);
+    for (int i = 0; i < n_rot / 2; i++) {
+      double s, c;
+      kern_sincos((double)rnd_below(100000) * 0.37, &s, &c);
+      angles[2 * i] = (float)c, angles[2 * i + 1] = (float)s;
+    }
+    memcpy(before, x, sizeof *x * (size_t)n);
+    memcpy(want, x, sizeof *x * (size_t)n);
+    kern_get(ISA_SCALAR)->rope(want, angles, n_rot, neox);
+    k->rope(x, angles, n_rot, neox);
+    row_check(memcmp(x, want, sizeof *x * (size_t)n) == 0 && guard_whole(&x_guard), "%d of %d: not as the scalar set", n_rot, n);
+    for (int i = 0; i < n_rot / 2; i++) {
+      int p = neox ? i : 2 * i, r = neox ? i + n_rot / 2 : 2 * i + 1;
+      double a = (double)before[p], b = (double)before[r], c = (double)angles[2 * i], s = (double)angles[2 * i + 1];
+      row_check(near_enough(x[p], a * c - b * s, fabs(a * c) + fabs(b * s)) && near_enough(x[r], a * s + b * c, fabs(a * s) + fabs(b * c)),
+                "pair %d of %d", i, n_rot / 2);
+    }
+    for (int i = n_rot; i < n; i++) row_check(same_bits(x[i], before[i]), "dimension %d behind the last that turns", i);
+  }
+  row_end();
+}
+
+static void test_softcap(const struct kern *k) {
+  if (!row_begin(k, "softcap")) return;
+  for (int round = 0; round < ARRAY_LEN(row_lengths) * 3; round++) {
+    int n = row_lengths[round % ARRAY_LEN(row_lengths)];
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *in = malloc(sizeof *in * (size_t)n), *want = malloc(sizeof *in * (size_t)n);
+    float cap = round % 3 == 0 ? 30.0f : round % 3 == 1 ? 1.0f : 50.0f;
+    rnd_floats(x, n, round % 2 ? 3.0f : 1000.0f);
+    if (n > 2) x[0] = 0.0f, x[1] = f32_from_bits(0x7FC00000u);
+    memcpy(in, x, sizeof *x * (size_t)n);
+    memcpy(want, x, sizeof *x * (size_t)n);
+    kern_get(ISA_SCALAR)->softcap(want, n, cap);
+    k->softcap(x, n, cap);
+    for (int i = 0; i < n; i++)
+      row_check(same_bits(x[i], want[i]) && near_enough(x[i], (double)cap * tanh((double)in[i] / (double)cap), (double)cap),
+                "cap %g of %.9g is %.9g", (double)cap, (double)in[i], (double)x[i]);
+    row_check(guard_whole(&x_guard), "wrote before %d elements", n);
+    free(in), free(want);
+  }
+  row_end();
+}
+
+/* log, exp, sine and cosine in double, which are nobody's instruction set. */
+static void test_elementary(void) {
+  if (!row_begin(kern_get(ISA_SCALAR), "elementary")) return;
+  for (int i = 0; i < 20000; i++) {
+    double x = exp(((double)(rnd() >> 11) * 0x1p-53 - 0.5) * 80), s, c, angle = (double)(rnd() >> 11) * 0x1p-53 * 1e6;
+    double logarithm = kern_log(x), power = kern_exp(x < 600 ? -x : 600.0 / x);
+    kern_sincos(i % 2 ? angle : -angle, &s, &c);
+    row_check(fabs(logarithm - log(x)) <= 4e-16 * (fabs(log(x)) + 1), "log %.17g = %.17g", x, logarithm);
+    row_check(fabs(power - exp(x < 600 ? -x : 600.0 / x)) <= 4e-15 * exp(x < 600 ? -x : 600.0 / x), "exp of %.17g: %.17g", x, power);
+    row_check(fabs(s - sin(i % 2 ? angle : -angle)) < 1e-15 && fabs(c - cos(angle)) < 1e-15, "sine of %.17g: %.17g", angle, s);
+  }
+  row_end();
+}
+
+/* ---- the benchmark ---- */
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+struct timing {
+  double least, median; // seconds
+};
+
+/* At least 5 runs and a fifth of a second, after one that is not counted. */
+static struct timing time_it(void (*run)(void *), void *context) {
+  double all[1000], begin = 0;
+  int n = -1;
+  while (n < 5 || (n < ARRAY_LEN(all) && os_seconds() - begin < 0.2)) {
+    double start = os_seconds();
+    if (n == 0) begin = start;
+    run(context);
+    if (n >= 0) all[n] = os_seconds() - start;
+    n++;
+  }
+  qsort(all, (size_t)n, sizeof *all, by_size);
+  return (struct timing){all[0], all[n / 2]};
+}
+
+struct speed {
+  const struct kern *k;
+  struct matmul m;
+  enum form form;
+  bool exact;
+  struct attention a;
+  enum kv_type type;
+  const uint64_t *words;
+  size_t n_words;
+  uint64_t sum;
+  int rounds;
+  double operations;
+};
+
+static void speed_matmul(void *context) {
+  struct speed *b = context;
+  (b->exact ? b->k->exact : b->k->matmul)[b->form](&b->m, 0, b->m.n_rows / GROUP);
+}
+static void speed_attention(void *context) {
+  struct speed *b = context;
+  b->k->attention[b->type](&b->a);
+}
+static void speed_peak(void *context) {
+  struct speed *b = context;
+  b->operations = b->k->peak(b->rounds, false);
+}
+static void speed_read(void *context) {
+  struct speed *b = context;
+  uint64_t s[8] = {0};
+  for (size_t i = 0; i + 8 <= b->n_words; i += 8)
+    for (int j = 0; j < 8; j++) s[j] += b->words[i + (size_t)j];
+  for (int j = 0; j < 8; j++) b->sum += s[j];
+}
+
+static void speed_line(const char *isa, const char *name, int n, struct timing t, double bytes, double operations, double roof_bytes,
+                       double roof_operations) {
+  double gb = bytes / t.least * 1e-9, gops = operations / t.least * 1e-9, of = gops / roof_operations;
+  if (roof_operations <= 0 || (n < 4 && roof_bytes > 0)) of = gb / roof_bytes;
+  printf("%s\t%s\t%d\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\n", isa, name, n, t.least * 1e6, t.median * 1e6, gb, gops, 100 * of);
+  fflush(stdout);
+}
+
+enum { SPEED_COLS = 4096, SPEED_BYTES = 96 << 20, SPEED_TOKENS = 512 };
+
+static void speed_products(const struct kern *k, double roof_bytes, double roof_operations) {
+  static struct guard weights;
+  float *x = calloc(SPEED_TOKENS * SPEED_COLS, sizeof *x);
+  rnd_floats(x, SPEED_TOKENS * SPEED_COLS, 1.0f);
+  for (int i = 0; i < ARRAY_LEN(quant_table); i++) {
+    const struct quant *q = quant_table[i];
+    char name[64];
+    snprintf(name, sizeof name, "%s matmul", q->name);
+    if (test.only && !strstr(name, test.only)) continue;
+    matrix_make(&mat, q, GROUP, SPEED_COLS, SANE);
+    size_t group = form_bytes(q->form, GROUP, SPEED_COLS), groups = SPEED_BYTES / group; // more than any cache holds
+    char *w = guard_take(&weights, groups * group);
+    for (size_t g = 0; g < groups; g++) memcpy(w + g * group, mat.packed.p, group);
+    for (int n = 1; n <= SPEED_TOKENS; n += SPEED_TOKENS - 1) {
+      int rows = n == 1 ? (int)groups * GROUP : k->widest > 4 ? 512 : 128;
+      struct speed b = {.k = k, .form = q->form};
+      panel_make(k, form_shapes[q->form].bits == 0, x, SPEED_COLS, n);
+      b.m = (struct matmul){(const uint8_t *)w, panel_guard.p, guard_take(&out_guard, sizeof(float) * (size_t)rows * (size_t)n), (size_t)rows,
+                            rows, SPEED_COLS, n, false};
+      speed_line(k->name, name, n, time_it(speed_matmul, &b), (double)group * rows / GROUP, 2.0 * rows * SPEED_COLS * n, roof_bytes,
+                 roof_operations);
+    }
+  }
+  free(x);
+}
+
+static void speed_all_attention(const struct kern *k, double roof_bytes, double roof_operations) {
+  static const char *const names[] = {"attention f16", "attention f32", "attention q8"};
+  enum { DIM = 64, N_PAGES = 32 };
+  for (int type = 0; type < KV_TYPE_COUNT; type++) {
+    if (test.only && !strstr(names[type], test.only)) continue;
+    const char *one_k[PAGES], *one_v[PAGES], *keys[N_PAGES], *values[N_PAGES];
+    attention_pages((enum kv_type)type, DIM, DIM, KV_PAGE, one_k, one_v);
+    for (int i = 0; i < N_PAGES; i++) keys[i] = one_k[0], values[i] = one_v[0];
+    for (int n = 1; n <= k->widest; n += k->widest > 1 ? k->widest - 1 : 1) {
+      struct speed b = {.k = k, .type = (enum kv_type)type};
+      b.a = (struct attention){.k = keys, .v = values, .head_dim = DIM, .value_dim = DIM, .value_pad = DIM, .page1 = N_PAGES, .n = n,
+                               .scale = 0.125f, .scratch = guard_take(&scratch_guard, size_align(attention_scratch(DIM, DIM) * 4, 64))};
+      for (int c = 0; c < n; c++) {
+        float *q = guard_take(&q_guard[c], sizeof *q * DIM);
+        rnd_floats(q, DIM, 1.0f);
+        b.a.q[c] = q, b.a.out[c] = guard_take(&attended_guard[c], sizeof(float) * DIM), b.a.last[c] = N_PAGES * KV_PAGE - 1;
+      }
+      double bytes = (double)N_PAGES * (double)(kern_key_bytes((enum kv_type)type, DIM) * (KV_LANES / GROUP) +
+                                                kern_value_bytes((enum kv_type)type, DIM) * KV_PAGE);
+      speed_line(k->name, names[type], n, time_it(speed_attention, &b), bytes, 4.0 * DIM * N_PAGES * KV_PAGE * n, roof_bytes, roof_operations);
+    }
+  }
+}
+
+static void speed_all(void) {
+  static struct guard big;
+  uint64_t *words = guard_take(&big, SPEED_BYTES);
+  struct speed read = {.words = words, .n_words = SPEED_BYTES / 8};
+  printf("isa\tkernel\tn\tmin_us\tmedian_us\tGB/s\tGOPS\tpercent_of_roof\n");
+  struct timing t = time_it(speed_read, &read);
+  double roof_bytes = SPEED_BYTES / t.least * 1e-9;
+  speed_line("-", "read roof", 1, t, SPEED_BYTES, 0, roof_bytes, 0);
+  for (int i = 0; i < ISA_COUNT; i++) {
+    const struct kern *k = kern_get((enum os_isa)i);
+    if (!k || (test.isa && strcmp(test.isa, k->name))) continue;
+    struct speed peak = {.k = k, .rounds = 200000};
+    t = time_it(speed_peak, &peak);
+    double roof_operations = peak.operations / t.least * 1e-9;
+    speed_line(k->name, "int8 dot roof", k->widest, t, 0, peak.operations, 0, roof_operations);
+    speed_products(k, roof_bytes, roof_operations);
+    speed_all_attention(k, roof_bytes, roof_operations);
+  }
+}
+
+int main(int argc, char **argv) {
+  rnd_state = 1;
+  for (int i = 1; i < argc; i++) {
+    if (!strcmp(argv[i], "--bench")) test.bench = true;
+    else if (!strcmp(argv[i], "--quick")) test.quick = true;
+    else if (!strcmp(argv[i], "--isa") && i + 1 < argc) test.isa = argv[++i];
+    else if (!strcmp(argv[i], "--only") && i + 1 < argc) test.only = argv[++i];
+    else if (!strcmp(argv[i], "--seed") && i + 1 < argc) rnd_state = strtoull(argv[++i], NULL, 10);
+    else return fprintf(stderr, "usage: kern [--bench] [--quick] [--isa NAME] [--only SUBSTRING] [--seed N]\n"), 64;
+  }
+  enum os_isa isa = ISA_SCALAR;
+  if (test.isa && (!kern_named(str_from(test.isa), &isa) || !kern_get(isa)))
+    return fprintf(stderr, "kern: no instruction set %s on this processor\n", test.isa), 69;
+  if (test.bench) return speed_all(), 0;
+  uint64_t seed = rnd_state;
+  for (int i = 0; i < ISA_COUNT; i++) {
+    const struct kern *k = kern_get((enum os_isa)i);
+    if (!k) continue;
+    rnd_state = seed;
+    for (int q = 0; q < ARRAY_LEN(quant_table); q++)
+      for (int exact = 0; exact < 2; exact++) test_product(k, quant_table[q], exact);
+    for (int floats = 0; floats < 2; floats++) test_panels(k, floats);
+    for (int type = 0; type < KV_TYPE_COUNT; type++) test_attention(k, (enum kv_type)type);
+    for (int layer = 0; layer < 2; layer++) test_norms(k, layer);
+    for (int act = 0; act < ACT_COUNT; act++) test_glu(k, (enum activation)act);
+    for (int neox = 0; neox < 2; neox++) test_rope(k, neox);
+    test_softcap(k);
+    if (i == ISA_SCALAR) test_elementary();
+  }
+  printf("%d passed, %d failed\n", test.passed, test.failed);
+  return test.failed ? 1 : 0;
+}
