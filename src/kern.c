@@ -161,7 +161,7 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
     uint16_t half;
     memcpy(&half, halves, 2);
     d = f16_to_f32(half);
-    memcpy(&half, halves + 32, 2);
+    if (f->min) memcpy(&half, halves + 32, 2);
     m = f->min ? f16_to_f32(half) : 0;
     if (f->scales == 8) d *= (float)bytes[GROUP * j], m *= (float)bytes[GROUP * (8 + j)];
     if (f->scales == 16) d *= (float)(int8_t)bytes[GROUP * (in / 16)];
