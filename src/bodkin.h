@@ -35,6 +35,10 @@
 extern "C" {
 #endif
 
+#ifndef BK_API
+#define BK_API /* before every function: define it for a shared library, or as static to take the source into your own */
+#endif
+
 /* An error: code 0 is none; otherwise a number of sysexits.h (64 usage, 65 bad data, 66 no input, 69 not available,
  * 71 out of memory, 74 input or output, 75 try later, 77 not permitted) and one sentence that says what is wrong and
  * where. Give a zeroed one to each call; the first error is kept. */
@@ -61,50 +65,50 @@ struct bk_model;
 
 /* Loads a GGUF file. options NULL: defaults. Result: a model, to be closed; NULL with an error on failure, nothing is
  * left open then. Any thread. */
-struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e);
+BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e);
 
 /* Frees a model; its sessions must be closed. NULL is allowed. */
-void bk_model_close(struct bk_model *m);
+BK_API void bk_model_close(struct bk_model *m);
 
-int bk_model_vocabulary(const struct bk_model *m); /* tokens; ids are 0 .. that - 1 */
-int bk_model_context(const struct bk_model *m);    /* tokens of a session */
+BK_API int bk_model_vocabulary(const struct bk_model *m); /* tokens; ids are 0 .. that - 1 */
+BK_API int bk_model_context(const struct bk_model *m);    /* tokens of a session */
 
 enum { BK_ADD_SPECIAL = 1,    /* begin and end tokens as the model wants them */
        BK_PARSE_SPECIAL = 2 };/* control tokens written in the text become control tokens: only for text you trust */
 
 /* Text to at most `max` ids. Result: their number; -1 with an error if they do not fit or the model has no vocabulary. */
-int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e);
+BK_API int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e);
 
 /* The bytes of a token, at most `max` of them, not terminated; a character may be spread over several tokens.
  * Result: the bytes written; 0 for control tokens and for ids out of range. */
-size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max);
+BK_API size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max);
 
 /* Does this token end an answer? */
-int bk_model_is_end(const struct bk_model *m, int32_t id);
+BK_API int bk_model_is_end(const struct bk_model *m, int32_t id);
 
 /* A conversation, as a JSON array of {"role": "...", "content": "..."}, to the ids that ask for the next answer, by the
  * model's own chat template. What stands in a content can never become a control token. Result: the number of ids; -1
  * with an error: bad JSON, a template that refuses, a model without one, more than `max`. */
-int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e);
+BK_API int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e);
 
 /* ---- sessions ---- */
 
 struct bk_session;
 
 /* Result: an empty session, to be closed before its model; NULL with an error if bk_options.sessions are open. */
-struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e);
-void bk_session_close(struct bk_session *s); /* NULL is allowed */
+BK_API struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e);
+BK_API void bk_session_close(struct bk_session *s); /* NULL is allowed */
 
 /* Makes the session hold exactly these n >= 1 tokens. Result: 1; 0 with an error (ids out of range, more than the context,
  * 75 if bk_session_stop was called meanwhile), and then what the session holds is a prefix of the ids. */
-int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e);
+BK_API int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e);
 
 /* Ends a running bk_session_sync at its next step. The only function that a signal handler or another thread may call. */
-void bk_session_stop(struct bk_session *s);
+BK_API void bk_session_stop(struct bk_session *s);
 
 /* Logits after the last token of a successful sync, bk_model_vocabulary of them; valid until the next call that takes the
  * session. NULL if there was none. */
-const float *bk_session_logits(const struct bk_session *s);
+BK_API const float *bk_session_logits(const struct bk_session *s);
 
 /* ---- sampling ---- */
 
@@ -118,10 +122,10 @@ struct bk_sampler {        /* change what you like; `state` moves with every dra
 };
 
 /* Temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalties. */
-struct bk_sampler bk_sampler_default(uint64_t seed);
+BK_API struct bk_sampler bk_sampler_default(uint64_t seed);
 
 /* The next token by the session's logits; it is not appended. -1 with an error if no logit is finite. */
-int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e);
+BK_API int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e);
 
 #ifdef __cplusplus
 }

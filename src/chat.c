@@ -26,14 +26,9 @@ struct chat_input {
   bool add_generation_prompt;                   // unless kwargs say otherwise
 };
 
-struct chat_span {
-  uint32_t beg, end; // bytes of the prompt
-  bool from_user;
-};
-
 struct chat_prompt {
   struct str text;
-  const struct chat_span *spans; // (n_spans) in order, covering the text; neighbours differ in origin
+  const struct token_span *spans; // (n_spans) in order, covering the text; neighbours differ in origin
   int n_spans;
 };
 

@@ -829,7 +829,7 @@ static bool chat_bind_input(struct chat_run *r, struct chat_scope *globals, stru
 }
 
 /* Copies the pieces into one text and counts or writes the spans: called twice. */
-static int chat_spans(const struct chat_output *o, char *text, struct chat_span *spans) {
+static int chat_spans(const struct chat_output *o, char *text, struct token_span *spans) {
   int n = 0, last = -1;
   uint32_t at = 0;
   for (const struct chat_pieces *p = o->first; p; p = p->next) {
@@ -841,7 +841,7 @@ static int chat_spans(const struct chat_output *o, char *text, struct chat_span 
         size_t end = k + 1;
         while (end < v->len && (!v->marks || (v->marks[end] != 0) == user)) end++;
         if (user != last) {
-          if (spans) spans[n] = (struct chat_span){at, at, user};
+          if (spans) spans[n] = (struct token_span){at, at, user};
           n++;
           last = user;
         }
@@ -868,7 +868,7 @@ static bool chat_render(const struct chat_template *t, const struct chat_input *
     if (!chat_set(r, &top, n, chat_undefined(n->text))) return false;
   if (!chat_bind_input(r, &globals, &input) || chat_exec(r, t->body) == CHAT_FAILED) return false;
   char *text = chat_new(r, o.len, 1);
-  struct chat_span *spans = text ? chat_new(r, (size_t)chat_spans(&o, NULL, NULL), sizeof *spans) : NULL;
+  struct token_span *spans = text ? chat_new(r, (size_t)chat_spans(&o, NULL, NULL), sizeof *spans) : NULL;
   if (!spans) return false;
   int n = chat_spans(&o, text, spans);
   *out = (struct chat_prompt){{text, o.len}, spans, n};

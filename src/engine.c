@@ -349,7 +349,7 @@ struct bk_model {
   int n_sessions;
 };
 
-struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e) {
+BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options *options, struct bk_error *e) {
   static const struct bk_options defaults;
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
@@ -369,17 +369,17 @@ struct bk_model *bk_model_open(const char *path, const struct bk_options *option
   return NULL;
 }
 
-void bk_model_close(struct bk_model *m) {
+BK_API void bk_model_close(struct bk_model *m) {
   if (!m) return;
   engine_close(&m->engine);
   os_release(m->scratch);
   os_release(m->memory);
 }
 
-int bk_model_vocabulary(const struct bk_model *m) { return (int)m->engine.model.hp.n_vocab; }
-int bk_model_context(const struct bk_model *m) { return m->engine.options.n_context; }
+BK_API int bk_model_vocabulary(const struct bk_model *m) { return (int)m->engine.model.hp.n_vocab; }
+BK_API int bk_model_context(const struct bk_model *m) { return m->engine.options.n_context; }
 
-int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e) {
+BK_API int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e) {
   const struct vocab *v = m->engine.model.vocab;
   struct token_options options = {(flags & BK_ADD_SPECIAL) != 0, (flags & BK_PARSE_SPECIAL) != 0};
   int n;
@@ -388,18 +388,18 @@ int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int fl
   return -1;
 }
 
-size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max) {
+BK_API size_t bk_model_piece(const struct bk_model *m, int32_t id, char *out, size_t max) {
   const struct vocab *v = m->engine.model.vocab;
   struct buf b = {out, 0, max, false};
   if (v && !token_is_control(v, id)) token_piece(v, id, &b);
   return b.len;
 }
 
-int bk_model_is_end(const struct bk_model *m, int32_t id) {
+BK_API int bk_model_is_end(const struct bk_model *m, int32_t id) {
   return m->engine.model.vocab && token_is_eog(m->engine.model.vocab, id);
 }
 
-int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e) {
+BK_API int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_t *ids, int max, struct bk_error *e) {
   struct arena a = m->scratch;
   struct json *parsed;
   char now[32];
@@ -410,7 +410,7 @@ int bk_model_chat(struct bk_model *m, const char *messages, size_t bytes, int32_
   return engine_chat(&m->engine, &in, a, ids, max, &n, e) ? n : -1;
 }
 
-struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e) {
+BK_API struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e) {
   if (m->n_sessions == m->engine.options.n_sequences) {
     err_set(e, ERR_BUSY, "%d sessions are open, bk_options.sessions allows no more", m->n_sessions);
     return NULL;
@@ -428,7 +428,7 @@ struct bk_session *bk_session_open(struct bk_model *m, struct bk_error *e) {
   return s;
 }
 
-void bk_session_close(struct bk_session *s) {
+BK_API void bk_session_close(struct bk_session *s) {
   if (!s) return;
   engine_forget(&s->model->engine, &s->request);
   s->model->n_sessions--;
@@ -443,7 +443,7 @@ static int32_t session_logits(struct request *r, int position, const float *logi
   return -1;
 }
 
-int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e) {
+BK_API int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e) {
   struct engine *g = &s->model->engine;
   struct request *r = &s->request;
   int same = 0;
@@ -468,11 +468,11 @@ int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_e
   return s->has_logits;
 }
 
-void bk_session_stop(struct bk_session *s) { __atomic_store_n(&s->stop, 1, __ATOMIC_RELAXED); }
+BK_API void bk_session_stop(struct bk_session *s) { __atomic_store_n(&s->stop, 1, __ATOMIC_RELAXED); }
 
-const float *bk_session_logits(const struct bk_session *s) { return s->has_logits ? s->logits : NULL; }
+BK_API const float *bk_session_logits(const struct bk_session *s) { return s->has_logits ? s->logits : NULL; }
 
-int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e) {
+BK_API int32_t bk_session_sample(struct bk_session *s, struct bk_sampler *sampler, struct bk_error *e) {
   int32_t id = -1;
   if (!s->has_logits) err_set(e, ERR_USAGE, "no logits: bk_session_sync comes first");
   else if ((id = sample_token(sampler, s->logits, (int)s->model->engine.model.hp.n_vocab, s->ids, s->n, s->candidates)) < 0)

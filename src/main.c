@@ -3,6 +3,7 @@
  * The only file that prints to a person or ends the process. Data goes to standard output and nothing else does; every
  * failure is one sentence on standard error and a number of sysexits.h.
  * SPDX-License-Identifier: MIT */
+#define BK_API static // this program is the only caller
 #include "bodkin.c"
 
 #include <signal.h>

@@ -9,7 +9,7 @@ struct sample_candidate {
   int32_t id;
 };
 
-struct bk_sampler bk_sampler_default(uint64_t seed) {
+BK_API struct bk_sampler bk_sampler_default(uint64_t seed) {
   return (struct bk_sampler){0.8f, 40, 0.95f, 0.05f, 1.0f, 0.0f, 0.0f, 64, seed};
 }
 
