@@ -4,8 +4,8 @@
 # CC, CFLAGS, LDFLAGS, PREFIX and DESTDIR mean what they always do; WERROR=1 turns warnings into errors.
 # The build needs a C compiler and nothing else: src/main.c includes every other file.
 # SPDX-License-Identifier: MIT
-MAKEFLAGS += -rR
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -r
+ifeq ($(MAKELEVEL),0) # all processors, unless -j says otherwise
 MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 endif
 .DELETE_ON_ERROR:
@@ -13,6 +13,7 @@ endif
 
 config ?= release
 CC     ?= cc
+AR     ?= ar
 PREFIX ?= /usr/local
 MODEL  ?= smollm2-135m
 PROMPT ?= What is a bodkin, and what was it good for? Answer in one sentence.
@@ -24,10 +25,11 @@ FUZZ   ?= $(patsubst tests/fuzz_%.c,%,$(filter-out %/fuzz_main.c,$(wildcard test
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-function $(if $(WERROR),-Werror)
 ASAN := address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# At -O1 a sanitized build of the kernels takes minutes, at -O0 seconds.
 # BK_DEBUG replaces malloc to catch allocations in a step; so do sanitizers for their own ends, hence never both.
 MODE_release  := -O3
 MODE_debug    := -O1 -g -DBK_DEBUG
-MODE_sanitize := -O1 -g -fsanitize=$(ASAN)
+MODE_sanitize := -O0 -g -fsanitize=$(ASAN)
 MODE_fuzz     := -O1 -g -fsanitize=fuzzer,$(ASAN)
 MODE := $(MODE_$(config))
 $(if $(MODE),,$(error config=$(config): expected release, debug, sanitize or fuzz))
@@ -70,7 +72,8 @@ fuzz: ## each fuzz target for TIME=60 seconds; FUZZ=name for one; finds go to bu
 gen: ## run the generators of gen/
 	@tools/gen_registry.sh
 	@tools/gen_catalogue.py
-	@if [ -f /usr/share/unicode/UnicodeData.txt ]; then tools/gen_unicode.py >gen/unicode.tmp && mv gen/unicode.tmp gen/unicode.h; \
+	@mkdir -p build; if [ -f /usr/share/unicode/UnicodeData.txt ]; then \
+	   python3 tools/gen_unicode.py >build/unicode.h && { cmp -s build/unicode.h gen/unicode.h || cp build/unicode.h gen/unicode.h; }; \
 	 else echo "gen/unicode.h kept; to make it: apt-get install unicode-data"; fi
 
 split: ## prove that every file uses only what stands above it

@@ -70,6 +70,11 @@ static void kv_give(struct kv *kv, int n, const int *pages) {
   for (int i = 0; i < n; i++) kv->free[kv->n_free++] = pages[n - 1 - i];
 }
 
+/* The largest half stands in for what is larger: an infinity would turn a sum into no number at all. */
+static uint16_t kv_half(float x) {
+  return f32_to_f16(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
+}
+
 /* A block of 32 as Q8: scale max/127, rounded to half first so that codes fit the scale that will be read back. */
 static void kv_quantise(const float *x, int n, uint16_t *scale, int8_t *q, size_t step) {
   float most = 0, magic = 12582912.0f;
@@ -77,7 +82,7 @@ static void kv_quantise(const float *x, int n, uint16_t *scale, int8_t *q, size_
     float magnitude = f32_from_bits(f32_bits(x[i]) & 0x7FFFFFFFu);
     most = magnitude > most ? magnitude : most;
   }
-  *scale = f32_to_f16(most / 127.0f);
+  *scale = kv_half(most / 127.0f);
   float back = f16_to_f32(*scale), inverse = back > 1e-7f ? 1.0f / back : 0.0f;
   for (int i = 0; i < n; i++) {
     float v = x[i] * inverse;
@@ -94,7 +99,7 @@ static void kv_put_key(const struct kv *kv, char *keys, int head_dim, int slot, 
     for (int d = 0; d < head_dim; d++) memcpy(at + 4 * (GROUP * d + lane), &x[d], 4);
   } else if (kv->type == KV_F16) {
     for (int d = 0; d < head_dim; d++) {
-      uint16_t half = f32_to_f16(x[d]);
+      uint16_t half = kv_half(x[d]);
       memcpy(at + 2 * (GROUP * d + lane), &half, 2);
     }
   } else {
@@ -112,7 +117,7 @@ static void kv_put_value(const struct kv *kv, char *values, int value_dim, int s
     memcpy(at, x, sizeof *x * (size_t)value_dim);
   } else if (kv->type == KV_F16) {
     for (int d = 0; d < value_dim; d++) {
-      uint16_t half = f32_to_f16(x[d]);
+      uint16_t half = kv_half(x[d]);
       memcpy(at + 2 * d, &half, 2);
     }
   } else {

@@ -5,11 +5,13 @@
  * SPDX-License-Identifier: MIT */
 #define BK_API static // this program is the only caller
 #include "bodkin.c"
+#include "terminal.c"
 
-#include <signal.h>
 #include <sys/wait.h>
 
 /* ---- options: flags beat environment beats configuration file ---- */
+
+enum { MAIN_WORDS = 64 }; // most arguments that are no options
 
 enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
@@ -19,7 +21,7 @@ struct options {
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, help, version;
-  const char *words[64]; // what is no option
+  const char *words[MAIN_WORDS]; // what is no option
   int n_words;
 };
 
@@ -125,7 +127,7 @@ static bool options_from_file(struct options *o, struct arena *a, struct bk_erro
     sign++;
     while (sign < line.len && (line.ptr[sign] == ' ' || line.ptr[sign] == '\t')) sign++;
     struct str given = str_slice(line, sign, line.len);
-    while (given.len && (given.ptr[given.len - 1] == ' ' || given.ptr[given.len - 1] == '\t' || given.ptr[given.len - 1] == '\r')) given.len--;
+    while (given.len && strchr(" \t\r", given.ptr[given.len - 1])) given.len--;
     char *kept = arena_alloc(a, given.len + 1, 1, 1);
     if (!kept) return err_set(e, ERR_OS, "%s: no memory", path);
     memcpy(kept, given.ptr, given.len);
@@ -170,6 +172,7 @@ static bool options_from_arguments(struct options *o, int argc, char **argv, str
     }
     if (!opt) return err_set(e, ERR_USAGE, "unknown option %s; bodkin --help lists them", arg);
     if (opt->kind == OPTION_FLAG) value = value ? value : "1";
+    else if (!value && i + 1 == argc && opt->offset == OPTION(gpu)) value = "auto";
     else if (!value && i + 1 == argc) return err_set(e, ERR_USAGE, "option %s wants a value", arg);
     else if (!value) value = argv[++i];
     if (!option_set(o, opt, value, "--", e)) return false;
@@ -201,7 +204,8 @@ static bool main_kv(const struct options *o, enum kv_type *kv, struct bk_error *
 
 static bool main_engine_options(const struct options *o, struct engine_options *out, struct bk_error *e) {
   *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
-                                 .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0, .memory = o->memory};
+                                 .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
+                                 .memory = o->memory};
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
     return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx512, neon or neon_dot", o->isa);
   return main_kv(o, &out->kv, e);
@@ -229,6 +233,7 @@ static bool main_read_all(FILE *in, struct str *out, struct bk_error *e) {
 static bool main_open_input(const struct options *o, FILE **in, struct bk_error *e) {
   *in = stdin;
   if (o->n_words == 0 || str_is(str_from(o->words[0]), "-")) return true;
+  if (os_is_directory(o->words[0])) return err_set(e, ERR_NOINPUT, "%s: a directory, expected a file", o->words[0]);
   *in = fopen(o->words[0], "rb");
   if (*in) return true;
   return err_set(e, errno == EACCES ? ERR_PERMISSION : ERR_NOINPUT, "%s: %s", o->words[0], strerror(errno));
@@ -239,10 +244,26 @@ static bool main_open_input(const struct options *o, FILE **in, struct bk_error 
 static struct bk_session *volatile main_session; // what SIGINT stops; NULL: nothing is being generated
 static volatile sig_atomic_t main_interrupts;
 
-static void main_interrupt(int signal_number) {
-  (void)signal_number;
-  if (main_interrupts++ > 0 || !main_session) _exit(130); // 128 + SIGINT
-  bk_session_stop(main_session);
+/* SIGINT stops an answer; a second one, or one when there is no answer, ends the program, as SIGTERM and SIGHUP do. */
+static void main_signal(int number) {
+  if (number == SIGINT && main_session && main_interrupts++ == 0) {
+    bk_session_stop(main_session);
+    return;
+  }
+  terminal_restore();
+  _exit(128 + number);
+}
+
+static void main_signals(void) {
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  struct sigaction action, before;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = main_signal;
+  action.sa_flags = SA_RESTART; // what is being written is written whole
+  for (int i = 0; i < ARRAY_LEN(numbers); i++) {
+    sigaction(numbers[i], &action, &before);
+    if (numbers[i] == SIGHUP && before.sa_handler == SIG_IGN) sigaction(SIGHUP, &before, NULL); // nohup
+  }
 }
 
 struct conversation {
@@ -289,7 +310,8 @@ static bool main_converse_open(const struct options *o, struct conversation *c, 
 }
 
 static void main_closing_line(const struct conversation *c, int prompt, int generated, double first, double seconds) {
-  double bytes = (double)(c->model->engine.model.packed_bytes + c->model->engine.kv.page_bytes / KV_PAGE * (size_t)(prompt + generated / 2));
+  size_t position_bytes = c->model->engine.kv.page_bytes / KV_PAGE;
+  double bytes = (double)(c->model->engine.model.packed_bytes + position_bytes * (size_t)(prompt + generated / 2));
   double rate = generated > 1 && seconds > 0 ? (generated - 1) / seconds : 0;
   fprintf(stderr, "[%d + %d tokens, %.1f tokens/s, first after %.0f ms, %.1f GB/s, seed %llu]\n", prompt, generated, rate, first * 1e3,
           rate * bytes / 1e9, (unsigned long long)c->seed);
@@ -353,18 +375,29 @@ static bool main_turn(struct conversation *c, struct str prompt, double start, s
 }
 
 static bool main_interactive(struct conversation *c, struct bk_error *e) {
-  char *line = arena_raw(&main_memory, 1 << 20, 1, 1);
-  if (!line) return err_set(e, ERR_OS, "no memory for a line");
+  struct terminal t;
+  struct str prompt;
+  bool answered = false;
+  if (!terminal_open(&t, 1 << 20, &main_memory)) return err_set(e, ERR_OS, "no memory for a line");
   fprintf(stderr, "Ctrl-C stops an answer, Ctrl-D ends.\n");
   for (;;) {
-    fprintf(stderr, "> ");
-    if (!fgets(line, 1 << 20, stdin)) break;
-    struct str prompt = str_from(line);
-    if (str_ends(prompt, STR("\n"))) prompt.len--;
-    if (prompt.len && !main_turn(c, prompt, os_seconds(), e)) return false;
+    main_interrupts = 0;
+    enum terminal_end end = terminal_read(&t, "> ", &prompt);
+    main_interrupts = end == TERMINAL_INTERRUPT;
+    if (end != TERMINAL_LINE) return true;
+    if (prompt.len == 0) continue;
+    size_t before = c->messages.len;
+    if (main_turn(c, prompt, os_seconds(), e)) {
+      answered = true;
+    } else if (!answered || e->code != ERR_DATA) {
+      return false;
+    } else { // a prompt that does not fit is taken back: a shorter one may
+      fprintf(stderr, "bodkin: %s\n", e->message);
+      memset(e, 0, sizeof *e);
+      c->messages.len = before;
+      c->messages.full = false;
+    }
   }
-  fputc('\n', stderr);
-  return true;
 }
 
 static bool main_prompt(const struct options *o, struct str *prompt, struct bk_error *e) {
@@ -486,6 +519,19 @@ static bool main_eval(const struct options *o, struct bk_error *e) {
   return eval_run(engine ? &g : NULL, engine ? g.model.vocab : v, in, stdout, &main_memory, e);
 }
 
+/* As many positions as a test wants, as far as the model has them. */
+static bool main_bench_context(struct options *o, int64_t wanted, struct bk_error *e) {
+  static struct engine g;
+  struct engine_options options;
+  const char *path;
+  if (!main_engine_options(o, &options, e) || !main_model_path(o, &path, e)) return false;
+  options.memory = 0; // asked again when it is loaded
+  if (!engine_open(&g, path, &options, e)) return false;
+  o->context = wanted < g.model.hp.n_ctx_train ? wanted : g.model.hp.n_ctx_train;
+  engine_close(&g);
+  return true;
+}
+
 static bool main_bench(const struct options *o, struct bk_error *e) {
   static struct engine g;
   struct options wide = *o;
@@ -495,8 +541,7 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   if (o->test && one.test == BENCH_TESTS)
     return err_set(e, str_is(str_from(o->test), "embed") ? ERR_UNAVAILABLE : ERR_USAGE, "not supported: --test %s", o->test);
   if (!o->test) wide.batch = 16;
-  if (!o->test && !o->context) wide.context = 2304;
-  if (o->test && !o->context) wide.context = one.n + one.depth + 8;
+  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + 8 : 2304, e)) return false;
   struct bench_roof roof;
   if (!main_load(&wide, &g, e) || !bench_roof(&g, &roof, e)) return false;
   if (!o->json)
@@ -504,7 +549,8 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   int repeat = o->repeat > 0 ? (int)o->repeat : 5;
   if (o->test) return bench_case(&g, &one, repeat, &roof, o->json != 0, stdout, e) && main_flush(e);
   for (int i = 0; i < ARRAY_LEN(bench_standard); i++)
-    if (!bench_case(&g, &bench_standard[i], repeat, &roof, o->json != 0, stdout, e)) return false;
+    if (bench_standard[i].n + bench_standard[i].depth < g.options.n_context && // a small model is not made for all of them
+        !bench_case(&g, &bench_standard[i], repeat, &roof, o->json != 0, stdout, e)) return false;
   return main_flush(e);
 }
 
@@ -553,21 +599,22 @@ static bool main_absent(const struct options *o, struct bk_error *e) {
 static const struct command {
   const char *name, *usage, *help;
   bool (*run)(const struct options *o, struct bk_error *e);
+  int max_words; // that are no options
 } commands[] = {
-  {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run},
-  {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete},
-  {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize},
-  {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info},
-  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench},
-  {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval},
-  {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull},
-  {"verify", "MODEL", "a report on a model file, and an exit code", main_verify},
-  {"embed", NULL, NULL, main_absent},
-  {"rerank", NULL, NULL, main_absent},
-  {"batch", NULL, NULL, main_absent},
-  {"serve", NULL, NULL, main_absent},
-  {"quantize", NULL, NULL, main_absent},
-  {"convert", NULL, NULL, main_absent},
+  {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run, MAIN_WORDS},
+  {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
+  {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
+  {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
+  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
+  {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
+  {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
+  {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
+  {"embed", NULL, NULL, main_absent, MAIN_WORDS},
+  {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
+  {"batch", NULL, NULL, main_absent, MAIN_WORDS},
+  {"serve", NULL, NULL, main_absent, MAIN_WORDS},
+  {"quantize", NULL, NULL, main_absent, MAIN_WORDS},
+  {"convert", NULL, NULL, main_absent, MAIN_WORDS},
 };
 
 static void main_help(void) {
@@ -582,6 +629,13 @@ static void main_help(void) {
   }
 }
 
+static bool main_call(const struct command *c, const struct options *o, struct bk_error *e) {
+  if (o->n_words > c->max_words)
+    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name, c->max_words ? "one argument" : "options only",
+                   o->words[c->max_words]);
+  return c->run(o, e);
+}
+
 static const struct command *main_command(int argc, char **argv, struct bk_error *e) {
   for (int i = 0; argc > 1 && i < ARRAY_LEN(commands); i++)
     if (str_is(str_from(argv[1]), commands[i].name)) return &commands[i];
@@ -593,7 +647,7 @@ static const struct command *main_command(int argc, char **argv, struct bk_error
 int main(int argc, char **argv) {
   struct bk_error e = {0, ""};
   static struct options o = {.temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .repetition_penalty = -1, .penalty_window = -1};
-  signal(SIGINT, main_interrupt);
+  main_signals();
   bool plain = argc > 1 && (str_is(str_from(argv[1]), "--help") || str_is(str_from(argv[1]), "-h") || str_is(str_from(argv[1]), "help") ||
                             str_is(str_from(argv[1]), "--version"));
   const struct command *command = plain ? NULL : main_command(argc, argv, &e);
@@ -602,7 +656,7 @@ int main(int argc, char **argv) {
     options_from_arguments(&o, argc - (plain ? 1 : 2), argv + (plain ? 1 : 2), &e);
   if (!e.code && o.version) fprintf(stdout, "bodkin %s, %s\n", BK_VERSION, kern_names[kern_best()]);
   else if (!e.code && (plain || o.help)) main_help();
-  else if (!e.code) command->run(&o, &e);
+  else if (!e.code) main_call(command, &o, &e);
   if (!e.code) main_flush(&e);
   if (e.code) fprintf(stderr, "bodkin: %s\n", e.message);
   return main_interrupts && !e.code ? 130 : e.code;

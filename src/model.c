@@ -34,7 +34,7 @@ static bool model_read_key(struct model *m, const struct key_row *row, struct bk
   if (row->kind == KEY_STRING) return !v || gguf_get_string(&m->gguf, str_from(name), (struct str *)(void *)to, e);
   if (v) {
     int64_t whole;
-    bool ok = !v->is_array && (row->kind == KEY_INT ? gguf_int(v, 0, &whole) : gguf_float(v, 0, &number));
+    bool ok = !v->is_array && v->type != GGUF_BOOL && (row->kind == KEY_INT ? gguf_int(v, 0, &whole) : gguf_float(v, 0, &number));
     if (ok && row->kind == KEY_INT) number = (double)whole;
     if (!ok)
       return err_set(e, ERR_DATA, "key %s is of type %s, expected %s", name, v->is_array ? "array" : gguf_type_names[v->type],

@@ -45,7 +45,8 @@ static struct et_job *et_job(const int32_t *ids, int n, int greedy, struct arena
   ck_assert(j->rows && n + greedy <= ET_MAX);
   memcpy(j->ids, ids, sizeof *ids * (size_t)n);
   memset(j->wanted, 1, sizeof j->wanted);
-  j->r = (struct request){.ids = j->ids, .n_prompt = n, .n_max = n + greedy, .wanted = j->wanted, .logits = et_logits, .context = j};
+  j->r = (struct request){
+      .ids = j->ids, .n_prompt = n, .n_max = n + greedy, .wanted = j->wanted, .logits = et_logits, .context = j};
   return j;
 }
 
@@ -61,9 +62,11 @@ static void et_run(struct engine *g, struct et_job *j) {
 }
 
 static void et_same(const struct et_job *a, const struct et_job *b, const char *what) {
-  ck_assert_msg(a->r.n_ids == b->r.n_ids && memcmp(a->ids, b->ids, sizeof *a->ids * (size_t)a->r.n_ids) == 0, "%s: other tokens", what);
+  ck_assert_msg(a->r.n_ids == b->r.n_ids && memcmp(a->ids, b->ids, sizeof *a->ids * (size_t)a->r.n_ids) == 0,
+                "%s: other tokens", what);
   for (int i = 0; i < a->next_position; i++)
-    ck_assert_msg(memcmp(a->rows[i], b->rows[i], sizeof a->rows[i]) == 0, "%s: other bits at position %d of %d", what, i, a->r.n_ids);
+    ck_assert_msg(memcmp(a->rows[i], b->rows[i], sizeof a->rows[i]) == 0, "%s: other bits at position %d of %d", what,
+                  i, a->r.n_ids);
 }
 
 static uint64_t et_state = 5;
@@ -77,7 +80,8 @@ static const struct json *et_golden(int model, struct arena *a) {
   struct bk_error e = {0};
   struct str text;
   struct json *j;
-  ck_assert_msg(os_read_file(et_path(model, "json"), 1 << 20, a, &text, &e) && json_parse(text, a, &j, &e), "%s", e.message);
+  ck_assert_msg(os_read_file(et_path(model, "json"), 1 << 20, a, &text, &e) && json_parse(text, a, &j, &e), "%s",
+                e.message);
   ck_assert_int_eq(json_get(j, "n_vocab")->integer, ET_VOCAB);
   return json_get(j, "cases");
 }
@@ -87,7 +91,8 @@ static double et_compare(struct engine *g, int model, double clear, int *n_greed
   struct arena whole = test_arena(16 << 20), a = whole;
   double worst = 0;
   for (const struct json *c = et_golden(model, &a)->first; c; c = c->next) {
-    const struct json *ids = json_get(c, "ids"), *p = json_get(c, "positions")->first, *row = json_get(c, "logits")->first;
+    const struct json *ids = json_get(c, "ids"), *p = json_get(c, "positions")->first,
+                      *row = json_get(c, "logits")->first;
     const struct json *greedy = json_get(c, "greedy"), *gap = greedy ? json_get(c, "gap")->first : NULL;
     int32_t prompt[ET_MAX];
     int n = 0;
@@ -104,7 +109,8 @@ static double et_compare(struct engine *g, int model, double clear, int *n_greed
       }
       ck_assert_int_eq(i, ET_VOCAB);
     }
-    for (const struct json *id = greedy ? greedy->first : NULL; id && gap->number > clear; id = id->next, gap = gap->next, n++, ++*n_greedy)
+    for (const struct json *id = greedy ? greedy->first : NULL; id && gap->number > clear;
+         id = id->next, gap = gap->next, n++, ++*n_greedy)
       ck_assert_int_eq(j->ids[n], id->integer);
   }
   os_release(whole);
@@ -126,16 +132,18 @@ START_TEST(engine_golden_exact) { // float32 against float64
 END_TEST
 
 START_TEST(engine_golden_fast) { // int8 activations, keys and values of each type: near, and the same on every set
-  static const double bound[ET_MODELS][KV_TYPE_COUNT] = {{0.02, 0.001, 0.2}, {0.3, 0.3, 0.4}, {0.03, 0.001, 0.3}};
+  static const double bound[ET_MODELS][KV_TYPE_COUNT] = {{0.04, 1e-4, 0.5}, {0.6, 0.5, 0.6}, {0.01, 1e-4, 0.25}};
   for (int model = 0; model < ET_MODELS; model++)
     for (int type = 0; type < KV_TYPE_COUNT; type++) {
       double first = -1;
       for (int isa = 0; isa < ISA_COUNT; isa++) {
         if (!kern_get((enum os_isa)isa)) continue;
         int greedy = 0;
-        et_start(&et, model, (struct engine_options){.kv = (enum kv_type)type, .has_isa = true, .isa = (enum os_isa)isa});
+        et_start(&et, model,
+                 (struct engine_options){.kv = (enum kv_type)type, .has_isa = true, .isa = (enum os_isa)isa});
         double worst = et_compare(&et, model, 1.0, &greedy);
-        ck_assert_msg(worst < bound[model][type], "%s, keys and values %d, %s: off by %g", et_names[model], type, kern_names[isa], worst);
+        ck_assert_msg(worst < bound[model][type], "%s, keys and values %d, %s: off by %g", et_names[model], type,
+                      kern_names[isa], worst);
         ck_assert(first < 0 || worst == first);
         first = worst;
         engine_close(&et);
@@ -148,7 +156,9 @@ END_TEST
 
 START_TEST(engine_same_bits) {
   struct arena whole = test_arena(64 << 20);
-  static const struct { int threads, chunk, sequences; } ways[] = {{1, 1, 1}, {1, 7, 1}, {2, 64, 1}, {2, 256, 3}, {3, 13, 2}};
+  static const struct {
+    int threads, chunk, sequences;
+  } ways[] = {{1, 1, 1}, {1, 7, 1}, {2, 64, 1}, {2, 256, 3}, {3, 13, 2}};
   for (int model = 0; model < ET_MODELS; model++)
     for (int type = 0; type < KV_TYPE_COUNT; type++) {
       struct arena a = whole;
@@ -162,8 +172,11 @@ START_TEST(engine_same_bits) {
       for (int w = 0; w < ARRAY_LEN(ways); w++) {
         struct arena scratch = a;
         struct et_job *got = et_job(ids, 70, 6, &scratch);
-        et_start(&et, model, (struct engine_options){.kv = (enum kv_type)type, .n_threads = ways[w].threads, .chunk = ways[w].chunk,
-                                                     .n_sequences = ways[w].sequences});
+        et_start(&et, model,
+                 (struct engine_options){.kv = (enum kv_type)type,
+                                         .n_threads = ways[w].threads,
+                                         .chunk = ways[w].chunk,
+                                         .n_sequences = ways[w].sequences});
         et_run(&et, got);
         et_same(want, got, "another way");
         int chunk = ways[w].chunk < 70 ? ways[w].chunk : 70;
@@ -193,12 +206,18 @@ START_TEST(engine_side_by_side) { // prompts of many lengths, ending at differen
     }
     engine_close(&et);
     for (int places = 2; places <= 9; places += 7) {
-      et_start(&et, model, (struct engine_options){.n_context = 192, .n_sequences = places, .n_threads = 2, .chunk = places == 2 ? 256 : 24});
+      et_start(&et, model,
+               (struct engine_options){
+                   .n_context = 192, .n_sequences = places, .n_threads = 2, .chunk = places == 2 ? 256 : 24});
       int most = 0;
       for (int i = 0; i < N; i++) {
         together[i]->next_position = 0;
-        together[i]->r = (struct request){.ids = together[i]->ids, .n_prompt = lengths[i], .n_max = lengths[i] + greedy[i],
-                                          .wanted = together[i]->wanted, .logits = et_logits, .context = together[i]};
+        together[i]->r = (struct request){.ids = together[i]->ids,
+                                          .n_prompt = lengths[i],
+                                          .n_max = lengths[i] + greedy[i],
+                                          .wanted = together[i]->wanted,
+                                          .logits = et_logits,
+                                          .context = together[i]};
         et_submit(&et, together[i]);
       }
       while (engine_step(&et)) {}
@@ -391,7 +410,8 @@ static void et_chunk(void *context, int phase, int chunk, int thread) {
   struct et_pool *p = context;
   if (thread < 0 || thread >= p->n_threads) __atomic_add_fetch(&p->early, 1000000, __ATOMIC_RELAXED);
   for (int before = phase - 1; before >= 0; before--)
-    if (__atomic_load_n(&p->finished[before], __ATOMIC_ACQUIRE) != (uint32_t)p->chunks[before]) __atomic_add_fetch(&p->early, 1, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&p->finished[before], __ATOMIC_ACQUIRE) != (uint32_t)p->chunks[before])
+      __atomic_add_fetch(&p->early, 1, __ATOMIC_RELAXED);
   __atomic_add_fetch(&p->ran[phase][chunk], 1, __ATOMIC_RELAXED);
   __atomic_add_fetch(&p->finished[phase], 1, __ATOMIC_RELEASE);
 }

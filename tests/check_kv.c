@@ -1,5 +1,5 @@
-/* check_kv.c -- pages of keys and values: how a page is laid out, taking and giving back, what is written is what is read.
- * Holds for every KV_PAGE: `cc -DKV_PAGE=4` runs all of this, and the engine, on pages of four tokens.
+/* check_kv.c -- pages of keys and values: how a page is laid out, taking and giving back, what is written is what is
+ * read. Holds for every KV_PAGE: `cc -DKV_PAGE=4` runs all of this, and the engine, on pages of four tokens.
  * SPDX-License-Identifier: MIT */
 
 static uint64_t kvt_state = 7;
@@ -34,7 +34,8 @@ static float kvt_value(enum kv_type type, const char *values, int value_dim, int
   return f;
 }
 
-/* What rounding may cost: half precision 2^-11 of a number; q8 half a step of its block's largest, and a scale in half. */
+/* What rounding may cost: half precision 2^-11 of a number; q8 half a step of its block's largest, and a scale in half.
+ */
 static double kvt_bound(enum kv_type type, float x, float most) {
   if (type == KV_F32) return 0;
   if (type == KV_F16) return fabs((double)x) / 2048 + 0x1p-25;
@@ -142,11 +143,13 @@ START_TEST(kv_round_trip) {
         for (int values_too = 0; values_too < 2; values_too++)
           for (int d = 0; d < dims[i][values_too]; d++) {
             const float *x = values_too ? v[slot] : k[slot];
-            float most = 0, y = values_too ? kvt_value(kv.type, values, dims[i][1], slot, d) : kvt_key(kv.type, keys, dims[i][0], slot, d);
+            float most = 0, y = values_too ? kvt_value(kv.type, values, dims[i][1], slot, d)
+                                           : kvt_key(kv.type, keys, dims[i][0], slot, d);
             for (int j = d / BLOCK * BLOCK; j < dims[i][values_too] && j < d / BLOCK * BLOCK + BLOCK; j++)
               most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-            ck_assert_msg(fabs((double)y - (double)x[d]) <= kvt_bound(kv.type, x[d], most), "type %d, slot %d, %d of %d: %.9g for %.9g",
-                          type, slot, d, dims[i][values_too], (double)y, (double)x[d]);
+            ck_assert_msg(fabs((double)y - (double)x[d]) <= kvt_bound(kv.type, x[d], most),
+                          "type %d, slot %d, %d of %d: %.9g for %.9g", type, slot, d, dims[i][values_too], (double)y,
+                          (double)x[d]);
           }
       os_release(kv.memory);
     }
@@ -170,6 +173,37 @@ START_TEST(kv_extremes) { // codes stay in range whatever half precision makes o
 }
 END_TEST
 
+/* What a later position holds must not reach an earlier one that is computed beside it, not even as 0 * infinity; and a
+ * value beyond the range of half precision is kept as the largest half. For every set, type and number of columns. */
+START_TEST(kv_out_of_sight) {
+  float x[GROUP] = {1}, big[GROUP] = {3e38f}, *scratch;
+  static float memory[1 << 16];
+  static char k[1 << 16], v[1 << 16];
+  scratch = memory + ((64 - (uintptr_t)memory % 64) % 64) / sizeof *memory;
+  for (int isa = 0; isa < ISA_COUNT; isa++)
+    for (int type = 0; type < KV_TYPE_COUNT; type++)
+      for (int n = 1; n <= 4; n++) {
+        const struct kern *kern = kern_get((enum os_isa)isa);
+        struct kv kv = {.type = (enum kv_type)type};
+        const char *keys = k, *values = v;
+        float out[4][GROUP];
+        struct attention a = {.k = &keys, .v = &values, .head_dim = GROUP, .value_dim = GROUP, .value_pad = GROUP, .page1 = 1,
+                              .n = n, .scale = 1, .scratch = scratch};
+        for (int i = 0; i < n; i++) {
+          kv_put_key(&kv, k, GROUP, i, x);
+          kv_put_value(&kv, v, GROUP, i, i ? big : x);
+          a.q[i] = x;
+          a.out[i] = out[i];
+          a.last[i] = i;
+        }
+        if (!kern) continue;
+        kern->attention[type](&a);
+        ck_assert_float_eq_tol(out[0][0], 1.0f, 0.01f);
+        for (int i = 1; i < n; i++) ck_assert(out[i][0] - out[i][0] == 0 && out[i][0] > 1000.0f);
+      }
+}
+END_TEST
+
 static Suite *kv_suite(void) {
   Suite *s = suite_create("kv");
   TCase *t = tcase_create("kv");
@@ -178,6 +212,7 @@ static Suite *kv_suite(void) {
   tcase_add_test(t, kv_take_and_give);
   tcase_add_test(t, kv_round_trip);
   tcase_add_test(t, kv_extremes);
+  tcase_add_test(t, kv_out_of_sight);
   suite_add_tcase(s, t);
   return s;
 }

@@ -6,17 +6,23 @@
 #include "../src/bodkin.c"
 
 #include <check.h>
+#include <math.h>
 
-#define SUITES(X) X(base) X(hash) X(json) X(gguf) X(token) X(chat) X(store)
+#define SUITES(X) X(base) X(hash) X(json) X(gguf) X(token) X(chat) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
 
 #include "check_support.h"
 
 #include "check_base.c"
 #include "check_chat.c"
+#include "check_engine.c"
 #include "check_gguf.c"
 #include "check_hash.c"
 #include "check_json.c"
+#include "check_kv.c"
+#include "check_model.c"
+#include "check_sample.c"
 #include "check_store.c"
+#include "check_tape.c"
 #include "check_token.c"
 
 int main(void) {

@@ -6,7 +6,8 @@
  * SPDX-License-Identifier: MIT */
 
 static struct model mt; // 24 kB of it are views of files: not on the stack
-static const char *const mt_models[] = {TEST_ROOT "/golden/llama-tiny-f32.gguf", TEST_ROOT "/golden/llama-tiny-mixed.gguf",
+static const char *const mt_models[] = {TEST_ROOT "/golden/llama-tiny-f32.gguf",
+                                        TEST_ROOT "/golden/llama-tiny-mixed.gguf",
                                         TEST_ROOT "/golden/gemma3-tiny-f16.gguf"};
 
 /* ---- a file with one thing changed ---- */
@@ -129,12 +130,15 @@ START_TEST(model_reads) {
   struct bk_error e = {0};
   ck_assert_msg(model_open(&mt, mt_models[1], 16, &e), "%s", e.message);
   const struct hparams *hp = &mt.hp;
-  ck_assert(str_is(str_from(mt.arch->name), "llama") && hp->n_ctx_train == 512 && hp->n_embd == 64 && hp->n_layer == 2 && hp->n_ff == 256);
-  ck_assert(hp->n_head == 4 && hp->n_head_kv == 2 && hp->head_dim == 16 && hp->value_dim == 64 && hp->n_rot == 12 && hp->n_vocab == 268);
+  ck_assert(str_is(str_from(mt.arch->name), "llama") && hp->n_ctx_train == 512 && hp->n_embd == 64 &&
+            hp->n_layer == 2 && hp->n_ff == 256);
+  ck_assert(hp->n_head == 4 && hp->n_head_kv == 2 && hp->head_dim == 16 && hp->value_dim == 64 && hp->n_rot == 12 &&
+            hp->n_vocab == 268);
   ck_assert(fabs(hp->eps - 1e-5) < 1e-11 && hp->rope_base == 10000 && hp->window == 0);
   ck_assert(mt.output.quant == &quant_q5_1 && mt.token_embd.quant == &quant_q5_0 && mt.rope_factors && mt.vocab);
   ck_assert(mt.token_embd.packed == NULL && mt.output.packed != NULL); // looked up row by row: stays in the map
-  ck_assert(mt.layers[0].wq.quant == &quant_q4_0 && mt.layers[1].w_down.quant == &quant_q5_k && mt.layers[0].bo && mt.layers[1].bv);
+  ck_assert(mt.layers[0].wq.quant == &quant_q4_0 && mt.layers[1].w_down.quant == &quant_q5_k && mt.layers[0].bo &&
+            mt.layers[1].bv);
   ck_assert_int_eq(mt.n_matrices, 2 * 7 + 1);
   size_t packed = 0;
   for (int i = 0; i < mt.n_matrices; i++) {
@@ -148,7 +152,8 @@ START_TEST(model_reads) {
   ck_assert_uint_eq(n, mt.n_parameters);
   model_close(&mt);
   ck_assert_msg(model_open(&mt, mt_models[2], 16, &e), "%s", e.message);
-  ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 && mt.rope.neox);
+  ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 &&
+            mt.rope.neox);
   for (int i = 0; i < 7; i++) ck_assert(model_layer_is_local(&mt, i) == (i != 5));
   ck_assert(mt.token_embd.packed != NULL && !mt.output.quant); // tied: also the output matrix
   ck_assert(fabs((double)mt.rope.frequency[0] - 0.25) < 1e-7 && mt.rope_local.frequency[0] == 1); // linear scaling by 4
@@ -168,7 +173,8 @@ START_TEST(model_packs) {
       const struct weight *w = mt.matrices[m];
       static float want[256], got[512];
       for (int r = 0; r < w->n_rows; r++) {
-        const char *block = (const char *)w->file + (size_t)r * (size_t)(w->n_cols / w->quant->block) * w->quant->block_bytes;
+        const char *block =
+            (const char *)w->file + (size_t)r * (size_t)(w->n_cols / w->quant->block) * w->quant->block_bytes;
         form_row(w->quant->form, w->packed, w->n_cols, r, got);
         for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) {
           w->quant->decode(block, want);
@@ -207,7 +213,9 @@ START_TEST(model_keys) {
         continue;
       }
       set.type = GGUF_STRING, set.text = "4";
-      mt_refused(from, set, name, row->kind == KEY_INT ? "of type string, expected an integer" : "of type string, expected a finite number");
+      mt_refused(from, set, name,
+                 row->kind == KEY_INT ? "of type string, expected an integer"
+                                      : "of type string, expected a finite number");
       char range[64], found[64];
       snprintf(range, sizeof range, "expected %.9g to %.9g", row->min, row->max);
       if (row->kind == KEY_INT) {
@@ -252,29 +260,38 @@ START_TEST(model_relations_of_keys) {
     {"llama.block_count", 3, "blk.2.attn_norm.weight", "missing"},
     {"llama.feed_forward_length", 96, "blk.0.ffn_gate.weight", "expected [32, 96]"}};
   for (int i = 0; i < ARRAY_LEN(cases); i++)
-    mt_refused(mt_models[0], (struct mt_change){.what = MT_SET_KEY, .name = cases[i].key, .type = GGUF_U32, .bits = cases[i].value},
+    mt_refused(mt_models[0],
+               (struct mt_change){.what = MT_SET_KEY, .name = cases[i].key, .type = GGUF_U32, .bits = cases[i].value},
                cases[i].first, cases[i].second);
-  mt_refused(mt_models[0], (struct mt_change){.what = MT_SET_KEY, .name = "llama.attention.layer_norm_rms_epsilon", .type = GGUF_F32},
+  mt_refused(mt_models[0],
+             (struct mt_change){.what = MT_SET_KEY, .name = "llama.attention.layer_norm_rms_epsilon", .type = GGUF_F32},
              "epsilon", "more than 0");
-  mt_refused(mt_models[0], (struct mt_change){.what = MT_SET_KEY, .name = "llama.rope.scaling.type", .type = GGUF_STRING, .text = "bent"},
-             "not supported", "\"bent\"");
-  static const char *const optional[] = {"llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count",
-                                         "llama.rope.freq_base"};
-  for (int i = 0; i < ARRAY_LEN(optional); i++) mt_accepted(mt_models[0], (struct mt_change){.what = MT_DROP_KEY, .name = optional[i]});
+  mt_refused(
+      mt_models[0],
+      (struct mt_change){.what = MT_SET_KEY, .name = "llama.rope.scaling.type", .type = GGUF_STRING, .text = "bent"},
+      "not supported", "\"bent\"");
+  static const char *const optional[] = {"llama.attention.key_length", "llama.attention.value_length",
+                                         "llama.rope.dimension_count", "llama.rope.freq_base"};
+  for (int i = 0; i < ARRAY_LEN(optional); i++)
+    mt_accepted(mt_models[0], (struct mt_change){.what = MT_DROP_KEY, .name = optional[i]});
   static const char *const scaling[] = {"none", "linear", "yarn"};
   for (int i = 0; i < ARRAY_LEN(scaling); i++)
-    mt_accepted(mt_models[0], (struct mt_change){.what = MT_SET_KEY, .name = "llama.rope.scaling.type", .type = GGUF_STRING, .text = scaling[i]});
+    mt_accepted(mt_models[0],
+                (struct mt_change){
+                    .what = MT_SET_KEY, .name = "llama.rope.scaling.type", .type = GGUF_STRING, .text = scaling[i]});
 }
 END_TEST
 
 START_TEST(model_architectures) {
-  struct mt_change set = {.what = MT_SET_KEY, .name = "general.architecture", .type = GGUF_STRING, .text = "frobnicator"};
+  struct mt_change set = {
+      .what = MT_SET_KEY, .name = "general.architecture", .type = GGUF_STRING, .text = "frobnicator"};
   mt_refused(mt_models[0], set, "not supported: architecture", "\"frobnicator\"");
   set.text = "";
   mt_refused(mt_models[0], set, "not supported: architecture", "\"\"");
   set.type = GGUF_U32;
   mt_refused(mt_models[0], set, "general.architecture", "u32");
-  mt_refused(mt_models[0], (struct mt_change){.what = MT_DROP_KEY, .name = "general.architecture"}, "general.architecture", "missing");
+  mt_refused(mt_models[0], (struct mt_change){.what = MT_DROP_KEY, .name = "general.architecture"},
+             "general.architecture", "missing");
   set.type = GGUF_STRING, set.text = "gemma3"; // the keys of one, the name of another
   mt_refused(mt_models[0], set, "gemma3.context_length", "missing");
 }
@@ -285,7 +302,9 @@ END_TEST
 static bool mt_is_optional(const struct arch *arch, struct str name) {
   for (int i = 0; i < arch->n_tensors; i++) {
     struct str row = str_from(arch->tensors[i].name);
-    bool same = str_starts(row, STR("blk.%d")) ? str_starts(name, STR("blk.")) && str_ends(name, str_slice(row, 6, row.len)) : str_eq(name, row);
+    bool same = str_starts(row, STR("blk.%d"))
+                    ? str_starts(name, STR("blk.")) && str_ends(name, str_slice(row, 6, row.len))
+                    : str_eq(name, row);
     if (same) return arch->tensors[i].optional;
   }
   ck_abort_msg("tensor " STR_FMT " is in no table", STR_ARG(name));
@@ -307,13 +326,16 @@ START_TEST(model_tensors) { // each of the file: gone, of another shape, of a ty
       struct mt_change drop = {.what = MT_DROP_TENSOR, .name = name};
       if (mt_is_optional(arch, t->name)) mt_accepted(mt_models[i], drop);
       else mt_refused(mt_models[i], drop, name, "missing");
-      mt_refused(mt_models[i], (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name, "not supported: weight type 77");
+      mt_refused(mt_models[i], (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name,
+                 "not supported: weight type 77");
       for (int d = 0; d < t->n_dims; d++) {
         struct mt_change c = {.what = MT_SHAPE, .name = name, .dim = {t->dim[0], t->dim[1]}};
         c.dim[d] += 1;
-        snprintf(shape, sizeof shape, "has shape [%llu, %llu, 1, 1]", (unsigned long long)c.dim[0], (unsigned long long)c.dim[1]);
+        snprintf(shape, sizeof shape, "has shape [%llu, %llu, 1, 1]", (unsigned long long)c.dim[0],
+                 (unsigned long long)c.dim[1]);
         mt_refused(mt_models[i], c, name, shape);
-        snprintf(shape, sizeof shape, "expected [%llu, %llu]", (unsigned long long)t->dim[0], (unsigned long long)t->dim[1]);
+        snprintf(shape, sizeof shape, "expected [%llu, %llu]", (unsigned long long)t->dim[0],
+                 (unsigned long long)t->dim[1]);
         mt_refused(mt_models[i], c, name, shape);
       }
     }

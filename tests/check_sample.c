@@ -15,7 +15,9 @@ static struct bk_sampler st_plain(float temperature, uint64_t seed) { // nothing
   return s;
 }
 
-static int32_t st_draw(struct bk_sampler *s, const float *logits, int n) { return sample_token(s, logits, n, NULL, 0, st_space); }
+static int32_t st_draw(struct bk_sampler *s, const float *logits, int n) {
+  return sample_token(s, logits, n, NULL, 0, st_space);
+}
 
 static void st_random(float *logits, int n, double spread) { // with ties here and there
   for (int i = 0; i < n; i++) logits[i] = (float)((int)(sample_uniform(&st_state) * 64) / 8.0 * spread);
@@ -77,7 +79,8 @@ END_TEST
 
 /* ---- filters: which tokens may come, and how often ---- */
 
-/* Probabilities after penalties-free filters, straight from the definitions, in the order top-k, top-p, min-p, temperature. */
+/* Probabilities after penalties-free filters, straight from the definitions, in the order top-k, top-p, min-p,
+ * temperature. */
 static void st_expected(const struct bk_sampler *s, const float *logits, int n, double *p) {
   int order[ST_VOCAB], keep = s->top_k > 0 && s->top_k < n ? s->top_k : n;
   double total = 0, sum = 0;
@@ -192,7 +195,8 @@ START_TEST(sample_penalties_naive) {
     int n = (int)(sample_uniform(&st_state) * 90), count[40] = {0};
     for (int i = 0; i < n; i++) recent[i] = (int32_t)(sample_uniform(&st_state) * 40);
     struct bk_sampler s = st_plain(0, 1);
-    s.repetition_penalty = 1.25f, s.presence_penalty = 0.5f, s.frequency_penalty = 0.125f, s.penalty_window = round % 80;
+    s.repetition_penalty = 1.25f, s.presence_penalty = 0.5f, s.frequency_penalty = 0.125f,
+    s.penalty_window = round % 80;
     for (int i = n > s.penalty_window ? n - s.penalty_window : 0; i < n; i++) count[recent[i]]++;
     int best = 0;
     float mine[40], before[40];
@@ -235,7 +239,8 @@ START_TEST(sample_seeds) {
 END_TEST
 
 START_TEST(sample_uniform_numbers) { // published vectors of splitmix64 for the seed 1234567, and a look at the spread
-  static const uint64_t want[] = {6457827717110365317u, 3203168211198807973u, 9817491932198370423u, 4593380528125082431u};
+  static const uint64_t want[] = {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                  4593380528125082431u};
   uint64_t state = 1234567;
   for (int i = 0; i < ARRAY_LEN(want); i++) ck_assert(sample_uniform(&state) == (double)(want[i] >> 11) * 0x1p-53);
   int bins[16] = {0};

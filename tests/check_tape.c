@@ -2,12 +2,15 @@
  * tests/golden), slices, the printout; and every operation run alone against the same thing said in plain doubles.
  * SPDX-License-Identifier: MIT */
 
-static const char *const tt_models[] = {TEST_ROOT "/golden/llama-tiny-f32.gguf", TEST_ROOT "/golden/llama-tiny-mixed.gguf",
+static const char *const tt_models[] = {TEST_ROOT "/golden/llama-tiny-f32.gguf",
+                                        TEST_ROOT "/golden/llama-tiny-mixed.gguf",
                                         TEST_ROOT "/golden/gemma3-tiny-f16.gguf"};
 
 /* ---- planning ---- */
 
-static int tt_root(const struct tape *t, int value) { return t->values[value].slice_of == VALUE_NONE ? value : t->values[value].slice_of; }
+static int tt_root(const struct tape *t, int value) {
+  return t->values[value].slice_of == VALUE_NONE ? value : t->values[value].slice_of;
+}
 
 /* From which operation to which a value is needed, found by looking at the operations, not at what the tape noted. The
  * head runs again for every few output rows: what it reads from before it must last to the end. */
@@ -60,8 +63,8 @@ static void tt_check_plan(const struct tape *t) {
       if (b->slice_of != VALUE_NONE || last[j] < 0) continue;
       bool together = first[i] <= last[j] && first[j] <= last[i];
       bool overlap = a->offset < tt_end(t, j) && b->offset < tt_end(t, i);
-      ck_assert_msg(!(together && overlap), "values %d (operations %d to %d) and %d (%d to %d) share memory", i, first[i], last[i], j,
-                    first[j], last[j]);
+      ck_assert_msg(!(together && overlap), "values %d (operations %d to %d) and %d (%d to %d) share memory", i,
+                    first[i], last[i], j, first[j], last[j]);
     }
   }
 }
@@ -78,7 +81,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   int alive[64], n = 0, max = 4 + tt_below(60);
   ck_assert(tape_new(t, max + 4, a, &e));
   for (int i = 0; i < 64; i++)
-    weights[i] = (struct weight){STR("w"), i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL, 1 + tt_below(300), 32 * (1 + tt_below(9)), false};
+    weights[i] = (struct weight){STR("w"),          i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL,
+                                 1 + tt_below(300), 32 * (1 + tt_below(9)),           false};
   alive[n++] = tape_embed(t, &weights[0], 1);
   t->values[alive[0]].width = t->values[alive[0]].stride = 64;
   int angles = tape_angles(t, &rope);
@@ -87,14 +91,19 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
     int x = alive[tt_below(n)], y = alive[tt_below(n)], out[3], many = 1 + tt_below(3);
     switch (tt_below(6)) {
     case 0:
-      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, NULL, out);
+      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, NULL,
+                  out);
       for (int i = 0; i < many; i++) alive[n++] = out[i];
       break;
     case 1: tape_matmul_add(t, TAPE_RMS_NORM(x, NULL, 1e-5f), w[0], NULL, y); break;
     case 2: tape_norm_add(t, x, NULL, 1e-5f, y); break;
     case 3: alive[n++] = tape_slice(t, tt_root(t, x), 0, 1 + tt_below(t->values[tt_root(t, x)].width)); break;
     case 4: {
-      struct tape_heads h = {.n_head = 2, .n_head_kv = 1, .head_dim = 16, .value_dim = 16 + tt_below(100), .rope = tt_below(2) ? &rope : NULL,
+      struct tape_heads h = {.n_head = 2,
+                             .n_head_kv = 1,
+                             .head_dim = 16,
+                             .value_dim = 16 + tt_below(100),
+                             .rope = tt_below(2) ? &rope : NULL,
                              .angles = angles};
       int v = alive[tt_below(n)];
       alive[n++] = tape_attention(t, &h, x, y, v);
@@ -160,9 +169,12 @@ START_TEST(tape_prints) {
   for (size_t i = 0; i < b.len; i++) lines += b.ptr[i] == '\n';
   ck_assert(!b.full);
   ck_assert_int_eq(lines, m.tape.n_ops + 1);
-  static const char *const said[] = {"embed", "angles", "matmul", "heads", "attention", "norm_add", "softcap", "rms_norm", "glu",
-                                     "blk.6.attn_q.weight[48,32] F16 as f16", "window 16", "window 0", "token_embd.weight"};
-  for (int i = 0; i < ARRAY_LEN(said); i++) ck_assert_msg(strstr(b.ptr, said[i]) != NULL, "no \"%s\" in\n%s", said[i], b.ptr);
+  static const char *const said[] = {
+      "embed",     "angles",   "matmul",           "heads", "attention",
+      "norm_add",  "softcap",  "rms_norm",         "glu",   "blk.6.attn_q.weight[48,32] F16 as f16",
+      "window 16", "window 0", "token_embd.weight"};
+  for (int i = 0; i < ARRAY_LEN(said); i++)
+    ck_assert_msg(strstr(b.ptr, said[i]) != NULL, "no \"%s\" in\n%s", said[i], b.ptr);
   struct buf small = buf_new(&a, 100); // too small a buffer says so and keeps a beginning
   tape_print(&m.tape, &small);
   ck_assert(small.full && small.len <= 100 && memcmp(small.ptr, b.ptr, small.len) == 0);
@@ -203,7 +215,8 @@ static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool 
   size_t blocks = (size_t)rows * (size_t)cols / (size_t)q->block, group = form_bytes(q->form, GROUP, cols);
   char *raw = arena_alloc(&tr.memory, blocks, q->block_bytes, 64);
   float *all = ARENA_NEW(&tr.memory, float, (size_t)rows * (size_t)cols);
-  for (size_t b = 0; b < blocks; b++) { // random codes; scales of about 1/64, which both formats used here keep in front
+  for (size_t b = 0; b < blocks;
+       b++) { // random codes; scales of about 1/64, which both formats used here keep in front
     uint16_t d = f32_to_f16(0.015f * tt_float());
     for (size_t i = 0; i < q->block_bytes; i++) raw[b * q->block_bytes + i] = (char)tt_below(256);
     memcpy(raw + b * q->block_bytes, &d, 2);
@@ -214,7 +227,8 @@ static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool 
   *w = (struct weight){STR("w"), q, raw, NULL, rows, cols, !packed};
   if (packed) {
     w->packed = arena_alloc(&tr.memory, form_bytes(q->form, rows, cols) + 64, 1, 64);
-    for (int r = 0; r < rows; r += GROUP) form_pack_group(q, raw, rows, cols, r, (char *)w->packed + group * (size_t)(r / GROUP));
+    for (int r = 0; r < rows; r += GROUP)
+      form_pack_group(q, raw, rows, cols, r, (char *)w->packed + group * (size_t)(r / GROUP));
   }
   w->name.ptr = (const char *)all; // where tr_at finds what the weights mean; the name is not asked for
   return w;
@@ -258,7 +272,8 @@ static void tr_fill(int value, float scale) {
 }
 
 static void tr_near(float got, double want, double scale) {
-  ck_assert_msg(fabs((double)got - want) <= 2e-6 * scale + 1e-30, "%.9g, expected %.9g of %.3g", (double)got, want, scale);
+  ck_assert_msg(fabs((double)got - want) <= 2e-6 * scale + 1e-30, "%.9g, expected %.9g of %.3g", (double)got, want,
+                scale);
 }
 
 START_TEST(op_embed) {
@@ -270,7 +285,8 @@ START_TEST(op_embed) {
       tr_ready(false, KV_F16, 1);
       cpu_run(&tr.cpu, &tr.batch);
       for (int r = 0; r < TR_ROWS; r++)
-        for (int i = 0; i < 96; i++) ck_assert(cpu_row(&tr.cpu, v, r)[i] == (float)tr_at(w, tr.token[r], i) * (packed ? 1.0f : 2.5f));
+        for (int i = 0; i < 96; i++)
+          ck_assert(cpu_row(&tr.cpu, v, r)[i] == (float)tr_at(w, tr.token[r], i) * (packed ? 1.0f : 2.5f));
       tr_end();
     }
 }
@@ -309,7 +325,9 @@ START_TEST(op_matmul) {
       w[i] = tr_weight((round + i) % 2 ? &quant_f32 : &quant_q8_0, rows, COLS, true);
       bias[i] = tt_below(2) ? tr_floats(rows, 1) : NULL;
     }
-    struct tape_in in = source == FROM_ROWS ? TAPE_ROWS(x) : source == FROM_RMS_NORM ? TAPE_RMS_NORM(x, norm, 1e-5f) : TAPE_GLU(x, y, ACT_SILU);
+    struct tape_in in = source == FROM_ROWS       ? TAPE_ROWS(x)
+                        : source == FROM_RMS_NORM ? TAPE_RMS_NORM(x, norm, 1e-5f)
+                                                  : TAPE_GLU(x, y, ACT_SILU);
     if (add) tape_matmul_add(&tr.tape, in, w[0], bias[0], out[0] = tr_input(w[0]->n_rows));
     else tape_matmul(&tr.tape, in, many, w, round % 2 ? bias : NULL, out);
     for (int v = 0; v < tr.tape.n_values; v++) tr.tape.values[v].last = tr.tape.n_ops; // all are looked at afterwards
@@ -326,13 +344,16 @@ START_TEST(op_matmul) {
       for (int i = 0; i < COLS; i++) squares += pow((double)cpu_row(&tr.cpu, x, r)[i], 2) / COLS;
       for (int i = 0; i < COLS; i++) {
         double a = (double)cpu_row(&tr.cpu, x, r)[i], b = (double)cpu_row(&tr.cpu, y, r)[i];
-        input[i] = source == FROM_ROWS ? a : source == FROM_GLU ? a / (1 + exp(-a)) * b : a / sqrt(squares + 1e-5) * (double)norm[i];
+        input[i] = source == FROM_ROWS  ? a
+                   : source == FROM_GLU ? a / (1 + exp(-a)) * b
+                                        : a / sqrt(squares + 1e-5) * (double)norm[i];
       }
       for (int m = 0; m < many; m++)
         for (int row = 0; row < w[m]->n_rows; row++) {
           const float *added = add || round % 2 ? bias[m] : NULL;
           double want = (added ? (double)added[row] : 0) + (add ? before[r][row] : 0), size = fabs(want) + 1;
-          for (int i = 0; i < COLS; i++) want += tr_at(w[m], row, i) * input[i], size += fabs(tr_at(w[m], row, i) * input[i]);
+          for (int i = 0; i < COLS; i++)
+            want += tr_at(w[m], row, i) * input[i], size += fabs(tr_at(w[m], row, i) * input[i]);
           tr_near(cpu_row(&tr.cpu, out[m], r)[row], want, size);
         }
     }
@@ -356,8 +377,8 @@ static void tr_normed(double *x, const float *norm, int n) {
   for (int i = 0; i < n && norm; i++) x[i] = x[i] / sqrt(squares + 1e-6) * (double)norm[i];
 }
 
-/* Norm and rotation of q and k and their way into the pages, then attention over the pages: positions before the batch's
- * own were written by an earlier one. */
+/* Norm and rotation of q and k and their way into the pages, then attention over the pages: positions before the
+ * batch's own were written by an earlier one. */
 START_TEST(op_heads_and_attention) {
   enum { HEADS = 6, KV = 2, DIM = 16, WIDTH = 24 };
   for (int round = 0; round < 24; round++) {
@@ -367,21 +388,29 @@ START_TEST(op_heads_and_attention) {
     tr.layer = (struct kv_layer){KV, DIM, WIDTH, 0, 0, 0};
     struct rope rope = {tr_floats(6, 1), round % 5 == 4 ? 1.5f : 1.0f, 12, round / 2 % 2};
     int q = tr_input(HEADS * DIM), k = tr_input(KV * DIM), v = tr_input(KV * WIDTH);
-    struct tape_heads h = {.n_head = HEADS, .n_head_kv = KV, .head_dim = DIM, .value_dim = WIDTH, .window = round % 4 == 1 ? 3 : 0,
-                           .q_norm = norms ? tr_floats(DIM, 2) : NULL, .k_norm = norms ? tr_floats(DIM, 2) : NULL, .eps = 1e-6f,
-                           .rope = round % 4 == 3 ? NULL : &rope, .scale = 0.25f, .softcap = round % 6 == 5 ? 4.0f : 0.0f};
+    struct tape_heads h = {.n_head = HEADS,
+                           .n_head_kv = KV,
+                           .head_dim = DIM,
+                           .value_dim = WIDTH,
+                           .window = round % 4 == 1 ? 3 : 0,
+                           .q_norm = norms ? tr_floats(DIM, 2) : NULL,
+                           .k_norm = norms ? tr_floats(DIM, 2) : NULL,
+                           .eps = 1e-6f,
+                           .rope = round % 4 == 3 ? NULL : &rope,
+                           .scale = 0.25f,
+                           .softcap = round % 6 == 5 ? 4.0f : 0.0f};
     if (h.rope) h.angles = tape_angles(&tr.tape, &rope);
     int o = tape_attention(&tr.tape, &h, q, k, v);
     tr_ready(false, type, 1 + round % 2);
     double keys[2][16][KV][DIM], values[2][16][KV][WIDTH];
     for (int s = 0; s < 2; s++) // what is there already
       for (int at = 0; at < 16; at++)
-        for (int g = 0; g < KV; g++) {
+        for (int kv = 0; kv < KV; kv++) {
           float key[DIM], value[WIDTH];
           for (int d = 0; d < DIM; d++) key[d] = tt_float();
           for (int d = 0; d < WIDTH; d++) value[d] = tt_float();
-          kv_put_key(&tr.kv, kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, g), DIM, at % KV_PAGE, key);
-          kv_put_value(&tr.kv, kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, g), WIDTH, at % KV_PAGE, value);
+          kv_put_key(&tr.kv, kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), DIM, at % KV_PAGE, key);
+          kv_put_value(&tr.kv, kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), WIDTH, at % KV_PAGE, value);
         }
     tr_fill(q, 2);
     tr_fill(k, 2);
@@ -400,32 +429,37 @@ START_TEST(op_heads_and_attention) {
     cpu_run(&tr.cpu, &tr.batch);
     for (int s = 0; s < 2; s++)
       for (int at = 0; at < 16; at++)
-        for (int g = 0; g < KV; g++) {
-          const char *page_k = kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, g), *page_v = kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, g);
-          for (int d = 0; d < DIM; d++) keys[s][at][g][d] = (double)kvt_key(type, page_k, DIM, at % KV_PAGE, d);
-          for (int d = 0; d < WIDTH; d++) values[s][at][g][d] = (double)kvt_value(type, page_v, WIDTH, at % KV_PAGE, d);
+        for (int kv = 0; kv < KV; kv++) {
+          const char *page_k = kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv),
+                     *page_v = kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv);
+          for (int d = 0; d < DIM; d++) keys[s][at][kv][d] = (double)kvt_key(type, page_k, DIM, at % KV_PAGE, d);
+          for (int d = 0; d < WIDTH; d++)
+            values[s][at][kv][d] = (double)kvt_value(type, page_v, WIDTH, at % KV_PAGE, d);
         }
     for (int r = 0; r < TR_ROWS; r++) {
       int s = tr.segment[r], now = tr.position[r];
-      for (int g = 0; g < KV; g++) { // the row's own key and value arrived, as far as their type lets them
+      for (int kv = 0; kv < KV; kv++) { // the row's own key and value arrived, as far as their type lets them
         double most = 0;
-        for (int d = 0; d < DIM; d++) most = fabs(raw_k[r][g * DIM + d]) > most ? fabs(raw_k[r][g * DIM + d]) : most;
+        for (int d = 0; d < DIM; d++) most = fabs(raw_k[r][kv * DIM + d]) > most ? fabs(raw_k[r][kv * DIM + d]) : most;
         for (int d = 0; d < DIM; d++)
-          ck_assert(fabs(keys[s][now][g][d] - raw_k[r][g * DIM + d]) <= kvt_bound(type, (float)most, (float)most) + 2e-6 * most);
-        for (int d = 0; d < WIDTH; d++) ck_assert(fabs(values[s][now][g][d] - raw_v[r][g * WIDTH + d]) <= kvt_bound(type, 1, 1));
+          ck_assert(fabs(keys[s][now][kv][d] - raw_k[r][kv * DIM + d]) <=
+                    kvt_bound(type, (float)most, (float)most) + 2e-6 * most);
+        for (int d = 0; d < WIDTH; d++)
+          ck_assert(fabs(values[s][now][kv][d] - raw_v[r][kv * WIDTH + d]) <= kvt_bound(type, 1, 1));
       }
       for (int i = 0; i < HEADS; i++) {
-        double p[16], total = 0, g = i / (HEADS / KV);
+        double p[16], total = 0;
+        int kv = i / (HEADS / KV);
         int first = h.window && now >= h.window ? now - h.window + 1 : 0;
         for (int at = first; at <= now; at++) {
           p[at] = 0;
-          for (int d = 0; d < DIM; d++) p[at] += heads[r][DIM * i + d] * 0.25 * keys[s][at][(int)g][d];
+          for (int d = 0; d < DIM; d++) p[at] += heads[r][DIM * i + d] * 0.25 * keys[s][at][kv][d];
           if (h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
           total += p[at] = exp(p[at]);
         }
         for (int d = 0; d < WIDTH; d++) {
           double want = 0;
-          for (int at = first; at <= now; at++) want += p[at] / total * values[s][at][(int)g][d];
+          for (int at = first; at <= now; at++) want += p[at] / total * values[s][at][kv][d];
           tr_near(cpu_row(&tr.cpu, o, r)[WIDTH * i + d], want, 10); // scores of up to 40 carry their own rounding
         }
       }

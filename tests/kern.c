@@ -112,9 +112,22 @@ static bool near_enough(float y, double want, double scale) {
 
 /* ---- matrices: raw blocks by pattern, what they mean, packed ---- */
 
-enum pattern { SANE, CODES_0, CODES_1, SCALE_MAX, SCALE_0, SCALE_MINUS_0, SCALE_SUBNORMAL, SCALE_INF, SCALE_NAN, RAW, PATTERNS };
-static const char *const pattern_names[PATTERNS] = {"sane",  "codes 0", "codes 1", "scale max", "scale 0",
-                                                    "scale -0", "scale subnormal", "scale inf", "scale nan", "raw bytes"};
+enum pattern {
+  SANE,
+  CODES_0,
+  CODES_1,
+  SCALE_MAX,
+  SCALE_0,
+  SCALE_MINUS_0,
+  SCALE_SUBNORMAL,
+  SCALE_INF,
+  SCALE_NAN,
+  RAW,
+  PATTERNS
+};
+static const char *const pattern_names[PATTERNS] = {"sane",      "codes 0",  "codes 1",         "scale max",
+                                                    "scale 0",   "scale -0", "scale subnormal", "scale inf",
+                                                    "scale nan", "raw bytes"};
 static uint16_t pattern_half(enum pattern p) {
   uint16_t sign = (uint16_t)(rnd() & 0x8000);
   switch (p) {
@@ -152,7 +165,8 @@ static int half_at(const struct quant *q, bool least) {
 
 static void fill_block(const struct quant *q, enum pattern p, int d, int m, char *block) {
   uint16_t half = pattern_half(p);
-  for (size_t i = 0; i < q->block_bytes; i++) block[i] = (char)(p == CODES_0 ? 0 : p == CODES_1 ? 255 : (int)(rnd() & 255));
+  for (size_t i = 0; i < q->block_bytes; i++)
+    block[i] = (char)(p == CODES_0 ? 0 : p == CODES_1 ? 255 : (int)(rnd() & 255));
   if (p == RAW) return;
   if (!q->unpack) { // a float: it is its own scale
     float value = f16_to_f32(half);
@@ -177,7 +191,8 @@ static void matrix_make(struct matrix *x, const struct quant *q, int rows, int c
   x->least = realloc(x->least, n * sizeof *x->least);
   for (size_t b = 0; b < blocks; b++) {
     char *block = x->raw + b * q->block_bytes;
-    enum pattern own = (p >= SCALE_INF && p < RAW) && rnd_below(4) ? SANE : p; // some blocks, so that some rows stay whole
+    enum pattern own =
+        (p >= SCALE_INF && p < RAW) && rnd_below(4) ? SANE : p; // some blocks, so that some rows stay whole
     struct codes c;
     fill_block(q, own, d, m, block);
     q->decode(block, x->w + b * (size_t)q->block);
@@ -205,15 +220,18 @@ static size_t panel_make(const struct kern *k, bool floats, const float *x, int 
   for (int t = 0, width; t < n; t += width) {
     width = k->panel_width(n - t);
     for (int c = 0; c < width; c++)
-      (floats ? k->floats : k->quantise)(t + c < n ? x + (size_t)(t + c) * (size_t)cols : NULL, cols, width, c, p + dwords * 4 * (size_t)t);
+      (floats ? k->floats : k->quantise)(t + c < n ? x + (size_t)(t + c) * (size_t)cols : NULL, cols, width, c,
+                                         p + dwords * 4 * (size_t)t);
   }
   return columns;
 }
 
-static void product(const struct kern *k, bool exact, const float *x, int n, bool add, int group0, int group1, size_t ldy) {
+static void product(const struct kern *k, bool exact, const float *x, int n, bool add, int group0, int group1,
+                    size_t ldy) {
   bool floats = exact || form_shapes[mat.q->form].bits == 0;
   panel_make(k, floats, x, mat.cols, n);
-  struct matmul m = {(const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
+  struct matmul m = {
+      (const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
   (exact ? k->exact : k->matmul)[mat.q->form](&m, group0, group1);
 }
 
@@ -246,14 +264,16 @@ static void product_reference(bool exact, const float *x, float *ref, enum patte
       float y = ref[(size_t)t * (size_t)mat.rows + (size_t)r];
       /* Raw bytes of floats reach 3e38: sums overflow in float where they do not in double. */
       if (p == RAW && (floats || !is_finite(want))) test.cases++;
-      else row_check(near_enough(y, want, scale), "%s, %dx%d, row %d: %.9g, expected %.9g of %.3g", pattern_names[p], mat.rows,
-                     mat.cols, r, (double)y, want, scale);
+      else
+        row_check(near_enough(y, want, scale), "%s, %dx%d, row %d: %.9g, expected %.9g of %.3g", pattern_names[p],
+                  mat.rows, mat.cols, r, (double)y, want, scale);
     }
   }
 }
 
 static void product_case(const struct kern *k, bool exact, const float *x, const float *ref, int n, enum pattern p) {
-  int groups = (mat.rows + GROUP - 1) / GROUP, cut = rnd_below(groups + 1), rows = mat.rows, skip = groups > 1 ? rnd_below(2) : 0;
+  int groups = (mat.rows + GROUP - 1) / GROUP, cut = rnd_below(groups + 1), rows = mat.rows,
+      skip = groups > 1 ? rnd_below(2) : 0;
   size_t ldy = (size_t)rows + (size_t)rnd_below(3), size = ldy * (size_t)(n - 1) + (size_t)rows;
   bool add = rnd_below(3) == 0;
   float *y = out_take(size);
@@ -272,8 +292,8 @@ static void product_case(const struct kern *k, bool exact, const float *x, const
     if (written && add) want = want + before[i];
     if (!(written ? same_bits(y[i], want) : f32_bits(y[i]) == f32_bits(want))) good = false, bad = i;
   }
-  row_check(good, "%s, %dx%d by %d%s: differs at row %zu of column %zu (%.9g), or wrote outside", pattern_names[p], rows, mat.cols, n,
-            add ? ", added" : "", bad % ldy, bad / ldy, (double)y[bad]);
+  row_check(good, "%s, %dx%d by %d%s: differs at row %zu of column %zu (%.9g), or wrote outside", pattern_names[p],
+            rows, mat.cols, n, add ? ", added" : "", bad % ldy, bad / ldy, (double)y[bad]);
   free(before);
 }
 
@@ -349,8 +369,8 @@ static void check_quantised(const float *x, int cols, int width, int column, con
     good = good && (finite ? same_bits(scale, most / 127.0f) : !is_finite((double)scale));
     good = good && (int)panel[9 * width + column] == -sum && (int)panel[10 * width + column] == -first;
     float weighted = f32_from_bits(panel[11 * width + column]);
-    row_check(good && (!finite || same_bits(weighted, scale * (float)sum)), "block %d of %d columns: scale %g, sum %d", b, cols,
-              (double)scale, sum);
+    row_check(good && (!finite || same_bits(weighted, scale * (float)sum)), "block %d of %d columns: scale %g, sum %d",
+              b, cols, (double)scale, sum);
   }
 }
 
@@ -358,7 +378,8 @@ static void test_panels(const struct kern *k, bool floats) {
   if (!row_begin(k, floats ? "floats" : "quantise")) return;
   const struct kern *scalar = kern_get(ISA_SCALAR);
   for (int round = 0; round < 9 * 40; round++) {
-    int cols = floats ? 1 + rnd_below(70) : BLOCK * (1 + rnd_below(5)), width = 1 + rnd_below(12), column = rnd_below(width);
+    int cols = floats ? 1 + rnd_below(70) : BLOCK * (1 + rnd_below(5)), width = 1 + rnd_below(12),
+        column = rnd_below(width);
     size_t dwords = (size_t)width * (floats ? (size_t)cols : (size_t)(cols / BLOCK) * PANEL_DWORDS);
     float *x = guard_take(&x_guard, sizeof *x * (size_t)cols);
     panel_input(x, cols, round % 9);
@@ -367,7 +388,8 @@ static void test_panels(const struct kern *k, bool floats) {
     memcpy(want, got, dwords * 4);
     (floats ? scalar->floats : scalar->quantise)(x, cols, width, column, want);
     (floats ? k->floats : k->quantise)(x, cols, width, column, got);
-    row_check(memcmp(want, got, dwords * 4) == 0 && guard_whole(&panel_guard), "panel of %d columns, %d of %d", cols, column, width);
+    row_check(memcmp(want, got, dwords * 4) == 0 && guard_whole(&panel_guard), "panel of %d columns, %d of %d", cols,
+              column, width);
     if (!floats) check_quantised(x, cols, width, column, got);
     for (size_t i = 0; i < dwords && floats; i++) {
       bool own = (int)(i % (size_t)width) == column;
@@ -378,7 +400,8 @@ static void test_panels(const struct kern *k, bool floats) {
   }
   for (int left = 1; left <= 40; left++) {
     int width = k->panel_width(left);
-    row_check(width >= 1 && width <= k->widest && (width >= left || width == k->widest), "%d columns left: panel of %d", left, width);
+    row_check(width >= 1 && width <= k->widest && (width >= left || width == k->widest), "%d columns left: panel of %d",
+              left, width);
   }
   row_end();
 }
@@ -408,7 +431,9 @@ static double value_read(enum kv_type type, const char *values, int value_dim, i
   const char *row = values + kern_value_bytes(type, value_dim) * (size_t)slot, *block = row + (d / BLOCK) * (2 + BLOCK);
   float f = 0;
   if (type == KV_F32) memcpy(&f, row + 4 * d, sizeof f);
-  return (double)(type == KV_F32 ? f : type == KV_F16 ? half_read(row + 2 * d) : half_read(block) * (float)(int8_t)block[2 + d % BLOCK]);
+  return (double)(type == KV_F32   ? f
+                  : type == KV_F16 ? half_read(row + 2 * d)
+                                   : half_read(block) * (float)(int8_t)block[2 + d % BLOCK]);
 }
 
 static void check_attended(enum kv_type type, const struct attention *a, int c) {
@@ -416,7 +441,8 @@ static void check_attended(enum kv_type type, const struct attention *a, int c) 
   for (int at = a->first[c]; at <= a->last[c]; at++) {
     double s = 0, size = 0;
     for (int d = 0; d < a->head_dim; d++) {
-      double term = key_read(type, a->k[at / KV_PAGE], a->head_dim, at % KV_PAGE, d) * (double)a->q[c][d] * (double)a->scale;
+      double term =
+          key_read(type, a->k[at / KV_PAGE], a->head_dim, at % KV_PAGE, d) * (double)a->q[c][d] * (double)a->scale;
       s += term;
       size += fabs(term);
     }
@@ -432,8 +458,9 @@ static void check_attended(enum kv_type type, const struct attention *a, int c) 
       want += term;
       size += fabs(term);
     }
-    row_check(near_enough(a->out[c][d], want, size * (1 + most)), "column %d, positions %d to %d, dimension %d of %d: %.9g, not %.9g", c,
-              a->first[c], a->last[c], d, a->value_dim, (double)a->out[c][d], want);
+    row_check(near_enough(a->out[c][d], want, size * (1 + most)),
+              "column %d, positions %d to %d, dimension %d of %d: %.9g, not %.9g", c, a->first[c], a->last[c], d,
+              a->value_dim, (double)a->out[c][d], want);
   }
   free(p);
 }
@@ -451,7 +478,8 @@ static void attention_pages(enum kv_type type, int head_dim, int value_dim, int 
       rnd_floats(x, head_dim, rnd_below(9) ? 2.0f : 6.0f);
       kv_put_key(&kv, key_guard[page].p, head_dim, slot, x);
       rnd_floats(x, value_dim, 1.0f);
-      memset(value_guard[page].p + kern_value_bytes(type, value_dim) * (size_t)slot, 0, kern_value_bytes(type, value_dim));
+      memset(value_guard[page].p + kern_value_bytes(type, value_dim) * (size_t)slot, 0,
+             kern_value_bytes(type, value_dim));
       kv_put_value(&kv, value_guard[page].p, value_dim, slot, x);
     }
   }
@@ -462,15 +490,23 @@ static void test_attention(const struct kern *k, enum kv_type type) {
   static const char *const names[] = {"attention f16", "attention f32", "attention q8"};
   if (!row_begin(k, names[type])) return;
   const struct kern *scalar = kern_get(ISA_SCALAR);
-  static const int dims[][2] = {{8, 8}, {64, 64}, {80, 40}, {16, 128}, {40, 16}, {128, 96}}, lengths[] = {1, 16, 17, 64, 65, 130, 200};
+  static const int dims[][2] = {{8, 8}, {64, 64}, {80, 40}, {16, 128}, {40, 16}, {128, 96}},
+                   lengths[] = {1, 16, 17, 64, 65, 130, 200};
   for (int round = 0; round < (test.quick ? 42 : 126); round++) {
     const char *keys[PAGES], *values[PAGES];
-    int head_dim = dims[round % 6][0], value_dim = dims[round % 6][1], n = lengths[round % 7], columns = 1 + rnd_below(k->widest);
+    int head_dim = dims[round % 6][0], value_dim = dims[round % 6][1], n = lengths[round % 7],
+        columns = 1 + rnd_below(k->widest);
     if (kv_pages_for(n) > PAGES) n = PAGES * KV_PAGE; // where pages are built smaller
     attention_pages(type, head_dim, value_dim, n, keys, values);
-    struct attention a = {.k = keys, .v = values, .head_dim = head_dim, .value_dim = value_dim, .n = columns,
-                          .value_pad = (int)size_align((size_t)value_dim, GROUP), .scale = 1.0f / sqrtf((float)head_dim),
-                          .softcap = rnd_below(3) ? 0.0f : 5.0f, .page0 = PAGES};
+    struct attention a = {.k = keys,
+                          .v = values,
+                          .head_dim = head_dim,
+                          .value_dim = value_dim,
+                          .n = columns,
+                          .value_pad = (int)size_align((size_t)value_dim, GROUP),
+                          .scale = 1.0f / sqrtf((float)head_dim),
+                          .softcap = rnd_below(3) ? 0.0f : 5.0f,
+                          .page0 = PAGES};
     int base = rnd_below(n), window = rnd_below(2) ? 0 : 1 + rnd_below(n);
     float alone[COLUMNS][128];
     for (int c = 0; c < columns; c++) { // rows of one sequence, ascending, some heads of each
@@ -512,7 +548,8 @@ static void test_norms(const struct kern *k, bool layer) {
   for (int round = 0; round < ARRAY_LEN(row_lengths) * 6; round++) {
     int n = row_lengths[round % ARRAY_LEN(row_lengths)], kind = round / ARRAY_LEN(row_lengths);
     float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *y = guard_take(&out_guard, sizeof *y * (size_t)n);
-    float *w = guard_take(&panel_guard, sizeof *w * (size_t)n), *b = malloc(sizeof *b * (size_t)n), *want = malloc(sizeof *b * (size_t)n);
+    float *w = guard_take(&panel_guard, sizeof *w * (size_t)n), *b = malloc(sizeof *b * (size_t)n),
+          *want = malloc(sizeof *b * (size_t)n);
     float eps = kind == 1 ? 1e-12f : 1e-5f;
     rnd_floats(x, n, kind == 2 ? 1e-3f : kind == 3 ? 1e4f : 2.0f);
     if (kind == 4) memset(x, 0, sizeof *x * (size_t)n);
@@ -523,19 +560,22 @@ static void test_norms(const struct kern *k, bool layer) {
     for (int i = 0; i < n && layer; i++) mean += (double)x[i] / n, typical += fabs((double)x[i]) / n;
     for (int i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean) / n;
     double scale = 1 / sqrt(square + (double)eps);
-    if (layer) scalar->layer_norm(x, w, plain ? NULL : b, eps, n, want), k->layer_norm(x, w, plain ? NULL : b, eps, n, y);
+    if (layer)
+      scalar->layer_norm(x, w, plain ? NULL : b, eps, n, want), k->layer_norm(x, w, plain ? NULL : b, eps, n, y);
     else scalar->rms_norm(x, plain ? NULL : w, eps, n, want), k->rms_norm(x, plain ? NULL : w, eps, n, y);
     for (int i = 0; i < n; i++) {
       double weight = !layer && plain ? 1 : (double)w[i], bias = layer && !plain ? (double)b[i] : 0;
       double size = (fabs((double)x[i]) + typical) * scale * fabs(weight) + fabs(bias);
       /* Where every x is its own mean, what is left of the difference is rounding, and eps makes it small or not. */
       bool lost = layer && n < 3 && kind == 1;
-      row_check(same_bits(y[i], want[i]) && (lost || near_enough(y[i], ((double)x[i] - mean) * scale * weight + bias, size)),
+      row_check(same_bits(y[i], want[i]) &&
+                    (lost || near_enough(y[i], ((double)x[i] - mean) * scale * weight + bias, size)),
                 "element %d of %d: %.9g", i, n, (double)y[i]);
     }
     if (layer) k->layer_norm(x, w, plain ? NULL : b, eps, n, x); // in place
     else k->rms_norm(x, plain ? NULL : w, eps, n, x);
-    row_check(memcmp(x, y, sizeof *x * (size_t)n) == 0 && guard_whole(&out_guard) && guard_whole(&x_guard), "%d in place", n);
+    row_check(memcmp(x, y, sizeof *x * (size_t)n) == 0 && guard_whole(&out_guard) && guard_whole(&x_guard),
+              "%d in place", n);
     free(b), free(want);
   }
   row_end();
@@ -543,7 +583,8 @@ static void test_norms(const struct kern *k, bool layer) {
 
 static void test_glu(const struct kern *k, enum activation act) {
   static const char *const names[ACT_COUNT] = {"glu silu", "glu gelu_tanh", "glu gelu_erf"};
-  static const float special[] = {0.0f, -0.0f, 20.0f, -20.0f, 88.0f, -88.0f, 100.0f, -100.0f, 1e30f, -1e30f, 1e-30f, 1e-44f};
+  static const float special[] = {0.0f,   -0.0f,   20.0f, -20.0f, 88.0f,  -88.0f,
+                                  100.0f, -100.0f, 1e30f, -1e30f, 1e-30f, 1e-44f};
   if (!row_begin(k, names[act])) return;
   for (int round = 0; round < ARRAY_LEN(row_lengths) * 4; round++) {
     int n = row_lengths[round % ARRAY_LEN(row_lengths)];
@@ -557,9 +598,13 @@ static void test_glu(const struct kern *k, enum activation act) {
     kern_get(ISA_SCALAR)->glu[act](x, up, n, want);
     k->glu[act](x, up, n, y);
     for (int i = 0; i < n; i++) {
-      double g = (double)x[i], f = act == ACT_SILU ? g / (1 + exp(-g)) : act == ACT_GELU_ERF ? 0.5 * g * erfc(-g / sqrt(2))
-                                   : 0.5 * g * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * g * g * g)));
-      row_check(same_bits(y[i], want[i]) && (i == nan ? y[i] != y[i] : near_enough(y[i], f * (double)up[i], fabs(g * (double)up[i]))),
+      double g = (double)x[i],
+             f = act == ACT_SILU ? g / (1 + exp(-g))
+                 : act == ACT_GELU_ERF
+                     ? 0.5 * g * erfc(-g / sqrt(2))
+                     : 0.5 * g * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (g + 0.044715 * g * g * g)));
+      row_check(same_bits(y[i], want[i]) &&
+                    (i == nan ? y[i] != y[i] : near_enough(y[i], f * (double)up[i], fabs(g * (double)up[i]))),
                 "f(%.9g) * %.9g = %.9g", g, (double)up[i], (double)y[i]);
     }
     row_check(guard_whole(&out_guard), "wrote before %d elements", n);
@@ -573,7 +618,8 @@ static void test_rope(const struct kern *k, bool neox) {
   static const int dims[][2] = {{2, 2}, {6, 8}, {8, 8}, {12, 16}, {34, 40}, {64, 64}, {96, 128}, {256, 256}};
   for (int round = 0; round < 64; round++) {
     int n_rot = dims[round % 8][0], n = dims[round % 8][1];
-    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *angles = guard_take(&panel_guard, sizeof *angles * (size_t)n_rot);
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n),
+          *angles = guard_take(&panel_guard, sizeof *angles * (size_t)n_rot);
     float before[256], want[256];
     rnd_floats(x, n, 3.0f);
     for (int i = 0; i < n_rot / 2; i++) {
@@ -585,11 +631,13 @@ static void test_rope(const struct kern *k, bool neox) {
     memcpy(want, x, sizeof *x * (size_t)n);
     kern_get(ISA_SCALAR)->rope(want, angles, n_rot, neox);
     k->rope(x, angles, n_rot, neox);
-    row_check(memcmp(x, want, sizeof *x * (size_t)n) == 0 && guard_whole(&x_guard), "%d of %d: not as the scalar set", n_rot, n);
+    row_check(memcmp(x, want, sizeof *x * (size_t)n) == 0 && guard_whole(&x_guard), "%d of %d: not as the scalar set",
+              n_rot, n);
     for (int i = 0; i < n_rot / 2; i++) {
       int p = neox ? i : 2 * i, r = neox ? i + n_rot / 2 : 2 * i + 1;
       double a = (double)before[p], b = (double)before[r], c = (double)angles[2 * i], s = (double)angles[2 * i + 1];
-      row_check(near_enough(x[p], a * c - b * s, fabs(a * c) + fabs(b * s)) && near_enough(x[r], a * s + b * c, fabs(a * s) + fabs(b * c)),
+      row_check(near_enough(x[p], a * c - b * s, fabs(a * c) + fabs(b * s)) &&
+                    near_enough(x[r], a * s + b * c, fabs(a * s) + fabs(b * c)),
                 "pair %d of %d", i, n_rot / 2);
     }
     for (int i = n_rot; i < n; i++) row_check(same_bits(x[i], before[i]), "dimension %d behind the last that turns", i);
@@ -601,7 +649,8 @@ static void test_softcap(const struct kern *k) {
   if (!row_begin(k, "softcap")) return;
   for (int round = 0; round < ARRAY_LEN(row_lengths) * 3; round++) {
     int n = row_lengths[round % ARRAY_LEN(row_lengths)];
-    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *in = malloc(sizeof *in * (size_t)n), *want = malloc(sizeof *in * (size_t)n);
+    float *x = guard_take(&x_guard, sizeof *x * (size_t)n), *in = malloc(sizeof *in * (size_t)n),
+          *want = malloc(sizeof *in * (size_t)n);
     float cap = round % 3 == 0 ? 30.0f : round % 3 == 1 ? 1.0f : 50.0f;
     rnd_floats(x, n, round % 2 ? 3.0f : 1000.0f);
     if (n > 2) x[0] = 0.0f, x[1] = f32_from_bits(0x7FC00000u);
@@ -610,7 +659,8 @@ static void test_softcap(const struct kern *k) {
     kern_get(ISA_SCALAR)->softcap(want, n, cap);
     k->softcap(x, n, cap);
     for (int i = 0; i < n; i++)
-      row_check(same_bits(x[i], want[i]) && near_enough(x[i], (double)cap * tanh((double)in[i] / (double)cap), (double)cap),
+      row_check(same_bits(x[i], want[i]) &&
+                    near_enough(x[i], (double)cap * tanh((double)in[i] / (double)cap), (double)cap),
                 "cap %g of %.9g is %.9g", (double)cap, (double)in[i], (double)x[i]);
     row_check(guard_whole(&x_guard), "wrote before %d elements", n);
     free(in), free(want);
@@ -626,8 +676,10 @@ static void test_elementary(void) {
     double logarithm = kern_log(x), power = kern_exp(x < 600 ? -x : 600.0 / x);
     kern_sincos(i % 2 ? angle : -angle, &s, &c);
     row_check(fabs(logarithm - log(x)) <= 4e-16 * (fabs(log(x)) + 1), "log %.17g = %.17g", x, logarithm);
-    row_check(fabs(power - exp(x < 600 ? -x : 600.0 / x)) <= 4e-15 * exp(x < 600 ? -x : 600.0 / x), "exp of %.17g: %.17g", x, power);
-    row_check(fabs(s - sin(i % 2 ? angle : -angle)) < 1e-15 && fabs(c - cos(angle)) < 1e-15, "sine of %.17g: %.17g", angle, s);
+    row_check(fabs(power - exp(x < 600 ? -x : 600.0 / x)) <= 4e-15 * exp(x < 600 ? -x : 600.0 / x),
+              "exp of %.17g: %.17g", x, power);
+    row_check(fabs(s - sin(i % 2 ? angle : -angle)) < 1e-15 && fabs(c - cos(angle)) < 1e-15, "sine of %.17g: %.17g",
+              angle, s);
   }
   row_end();
 }
@@ -669,6 +721,7 @@ struct speed {
   size_t n_words;
   uint64_t sum;
   int rounds;
+  bool floats;
   double operations;
 };
 
@@ -682,18 +735,23 @@ static void speed_attention(void *context) {
 }
 static void speed_peak(void *context) {
   struct speed *b = context;
-  b->operations = b->k->peak(b->rounds, false);
+  b->operations = b->k->peak(b->rounds, b->floats);
 }
-static void speed_read(void *context) {
+static void speed_read(void *context) { // two streams of 16-byte loads, eight sums
+  typedef uint64_t lanes __attribute__((vector_size(16)));
   struct speed *b = context;
-  uint64_t s[8] = {0};
-  for (size_t i = 0; i + 8 <= b->n_words; i += 8)
-    for (int j = 0; j < 8; j++) s[j] += b->words[i + (size_t)j];
-  for (int j = 0; j < 8; j++) b->sum += s[j];
+  const lanes *p = (const lanes *)(const void *)b->words, *q = p + b->n_words / 4;
+  lanes s0 = {0}, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+  for (size_t i = 0; i + 4 <= b->n_words / 4; i += 4) {
+    s0 += p[i], s1 += p[i + 1], s2 += p[i + 2], s3 += p[i + 3];
+    s4 += q[i], s5 += q[i + 1], s6 += q[i + 2], s7 += q[i + 3];
+  }
+  s0 += s1 + s2 + s3 + s4 + s5 + s6 + s7;
+  b->sum += s0[0] + s0[1];
 }
 
-static void speed_line(const char *isa, const char *name, int n, struct timing t, double bytes, double operations, double roof_bytes,
-                       double roof_operations) {
+static void speed_line(const char *isa, const char *name, int n, struct timing t, double bytes, double operations,
+                       double roof_bytes, double roof_operations) {
   double gb = bytes / t.least * 1e-9, gops = operations / t.least * 1e-9, of = gops / roof_operations;
   if (roof_operations <= 0 || (n < 4 && roof_bytes > 0)) of = gb / roof_bytes;
   printf("%s\t%s\t%d\t%.1f\t%.1f\t%.2f\t%.1f\t%.0f\n", isa, name, n, t.least * 1e6, t.median * 1e6, gb, gops, 100 * of);
@@ -702,7 +760,7 @@ static void speed_line(const char *isa, const char *name, int n, struct timing t
 
 enum { SPEED_COLS = 4096, SPEED_BYTES = 96 << 20, SPEED_TOKENS = 512 };
 
-static void speed_products(const struct kern *k, double roof_bytes, double roof_operations) {
+static void speed_products(const struct kern *k, double roof_bytes, const double roof_operations[2]) {
   static struct guard weights;
   float *x = calloc(SPEED_TOKENS * SPEED_COLS, sizeof *x);
   rnd_floats(x, SPEED_TOKENS * SPEED_COLS, 1.0f);
@@ -719,10 +777,16 @@ static void speed_products(const struct kern *k, double roof_bytes, double roof_
       int rows = n == 1 ? (int)groups * GROUP : k->widest > 4 ? 512 : 128;
       struct speed b = {.k = k, .form = q->form};
       panel_make(k, form_shapes[q->form].bits == 0, x, SPEED_COLS, n);
-      b.m = (struct matmul){(const uint8_t *)w, panel_guard.p, guard_take(&out_guard, sizeof(float) * (size_t)rows * (size_t)n), (size_t)rows,
-                            rows, SPEED_COLS, n, false};
-      speed_line(k->name, name, n, time_it(speed_matmul, &b), (double)group * rows / GROUP, 2.0 * rows * SPEED_COLS * n, roof_bytes,
-                 roof_operations);
+      b.m = (struct matmul){(const uint8_t *)w,
+                            panel_guard.p,
+                            guard_take(&out_guard, sizeof(float) * (size_t)rows * (size_t)n),
+                            (size_t)rows,
+                            rows,
+                            SPEED_COLS,
+                            n,
+                            false};
+      speed_line(k->name, name, n, time_it(speed_matmul, &b), (double)group * rows / GROUP, 2.0 * rows * SPEED_COLS * n,
+                 roof_bytes, roof_operations[form_shapes[q->form].bits == 0]);
     }
   }
   free(x);
@@ -738,16 +802,25 @@ static void speed_all_attention(const struct kern *k, double roof_bytes, double 
     for (int i = 0; i < N_PAGES; i++) keys[i] = one_k[0], values[i] = one_v[0];
     for (int n = 1; n <= k->widest; n += k->widest > 1 ? k->widest - 1 : 1) {
       struct speed b = {.k = k, .type = (enum kv_type)type};
-      b.a = (struct attention){.k = keys, .v = values, .head_dim = DIM, .value_dim = DIM, .value_pad = DIM, .page1 = N_PAGES, .n = n,
-                               .scale = 0.125f, .scratch = guard_take(&scratch_guard, size_align(attention_scratch(DIM, DIM) * 4, 64))};
+      b.a = (struct attention){.k = keys,
+                               .v = values,
+                               .head_dim = DIM,
+                               .value_dim = DIM,
+                               .value_pad = DIM,
+                               .page1 = N_PAGES,
+                               .n = n,
+                               .scale = 0.125f,
+                               .scratch = guard_take(&scratch_guard, size_align(attention_scratch(DIM, DIM) * 4, 64))};
       for (int c = 0; c < n; c++) {
         float *q = guard_take(&q_guard[c], sizeof *q * DIM);
         rnd_floats(q, DIM, 1.0f);
-        b.a.q[c] = q, b.a.out[c] = guard_take(&attended_guard[c], sizeof(float) * DIM), b.a.last[c] = N_PAGES * KV_PAGE - 1;
+        b.a.q[c] = q, b.a.out[c] = guard_take(&attended_guard[c], sizeof(float) * DIM),
+        b.a.last[c] = N_PAGES * KV_PAGE - 1;
       }
       double bytes = (double)N_PAGES * (double)(kern_key_bytes((enum kv_type)type, DIM) * (KV_LANES / GROUP) +
                                                 kern_value_bytes((enum kv_type)type, DIM) * KV_PAGE);
-      speed_line(k->name, names[type], n, time_it(speed_attention, &b), bytes, 4.0 * DIM * N_PAGES * KV_PAGE * n, roof_bytes, roof_operations);
+      speed_line(k->name, names[type], n, time_it(speed_attention, &b), bytes, 4.0 * DIM * N_PAGES * KV_PAGE * n,
+                 roof_bytes, roof_operations);
     }
   }
 }
@@ -763,12 +836,16 @@ static void speed_all(void) {
   for (int i = 0; i < ISA_COUNT; i++) {
     const struct kern *k = kern_get((enum os_isa)i);
     if (!k || (test.isa && strcmp(test.isa, k->name))) continue;
-    struct speed peak = {.k = k, .rounds = 200000};
-    t = time_it(speed_peak, &peak);
-    double roof_operations = peak.operations / t.least * 1e-9;
-    speed_line(k->name, "int8 dot roof", k->widest, t, 0, peak.operations, 0, roof_operations);
+    double roof_operations[2]; // of int8 dots, of floats
+    for (int floats = 0; floats < 2; floats++) {
+      struct speed peak = {.k = k, .rounds = 200000, .floats = floats};
+      t = time_it(speed_peak, &peak);
+      roof_operations[floats] = peak.operations / t.least * 1e-9;
+      speed_line(k->name, floats ? "float roof" : "int8 dot roof", k->widest, t, 0, peak.operations, 0,
+                 roof_operations[floats]);
+    }
     speed_products(k, roof_bytes, roof_operations);
-    speed_all_attention(k, roof_bytes, roof_operations);
+    speed_all_attention(k, roof_bytes, roof_operations[1]);
   }
 }
 

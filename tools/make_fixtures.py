@@ -332,7 +332,8 @@ def forward(m, ids):
 
 def golden(m, seed):
     rng, cases = Random(seed), []
-    for n, positions, greedy in ((1, [0], 0), (5, [0, 4], 0), (16, [15], 24), (17, [16], 0), (64, [15, 16, 63], 0), (100, [99], 0)):
+    for n, positions, greedy in ((1, [0], 0), (5, [0, 4], 0), (16, [15], 24), (17, [16], 0), (64, [15, 16, 63], 0),
+                                 (100, [99], 0)):
         ids = rng.ids(n, N_VOCAB)
         rows = forward(m, ids)
         case = {"ids": ids, "positions": positions, "logits": [[float("%.7g" % v) for v in rows[p]] for p in positions]}

@@ -43,6 +43,7 @@ ALWAYS_INLINE __m256i avx2_dot8(__m256i acc, __m256i w, int32_t x) {
 #define vi_shr(v, n) _mm256_srli_epi16(v, n)
 #define vi_shl(v, n) _mm256_slli_epi16(v, n)
 #define vi_flip(v) _mm256_xor_si256(v, _mm256_set1_epi8(-128))
+#define vi_opaque(v) __asm__ volatile("" : "+x"(v))
 #define vi_or(a, b) _mm256_or_si256(a, b)
 #define vi_mul2(v, n) _mm256_slli_epi32(v, n)
 #define vi_byte(v, j) _mm256_and_si256(_mm256_srli_epi32(v, 8 * (j)), _mm256_set1_epi32(255))

@@ -31,6 +31,7 @@
 #define vi_shr(v, n) _mm512_srli_epi16(v, n)
 #define vi_shl(v, n) _mm512_slli_epi16(v, n)
 #define vi_flip(v) _mm512_xor_si512(v, _mm512_set1_epi8(-128))
+#define vi_opaque(v) __asm__ volatile("" : "+v"(v))
 #define vi_or(a, b) _mm512_or_si512(a, b)
 #define vi_mul2(v, n) _mm512_slli_epi32(v, n)
 #define vi_byte(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))

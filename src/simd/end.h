@@ -34,3 +34,4 @@
 #undef vi_dot8
 #undef vi_flip
 #undef one_fma
+#undef vi_opaque

@@ -47,6 +47,7 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_shr(v, n) vreinterpretq_s32_u16(vshrq_n_u16(vreinterpretq_u16_s32(v), n))
 #define vi_shl(v, n) vreinterpretq_s32_u16(vshlq_n_u16(vreinterpretq_u16_s32(v), n))
 #define vi_flip(v) veorq_s32(v, vdupq_n_s32((int32_t)0x80808080u))
+#define vi_opaque(v) __asm__ volatile("" : "+w"(v))
 #define vi_or(a, b) vorrq_s32(a, b)
 #define vi_mul2(v, n) vshlq_n_s32(v, n)
 #define vi_byte(v, j) vandq_s32(vshlq_s32(v, vdupq_n_s32(-8 * (j))), vdupq_n_s32(255))

@@ -56,6 +56,7 @@ ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_shr(v, n) ((v) >> (n))
 #define vi_shl(v, n) ((v) << (n))
 #define vi_flip(v) ((v) ^ 0x80808080u)
+#define vi_opaque(v) __asm__ volatile("" : "+r"(v))
 #define vi_or(a, b) ((a) | (b))
 #define vi_mul2(v, n) ((v) << (n))
 #define vi_byte(v, j) ((v) >> 8 * (j)&255u)
