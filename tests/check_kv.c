@@ -176,7 +176,7 @@ END_TEST
 /* What a later position holds must not reach an earlier one that is computed beside it, not even as 0 * infinity; and a
  * value beyond the range of half precision is kept as the largest half. For every set, type and number of columns. */
 START_TEST(kv_out_of_sight) {
-  float x[GROUP] = {1}, big[GROUP] = {3e38f}, *scratch;
+  float x[GROUP] = {1}, big[GROUP] = {1e30f}, *scratch;
   static float memory[1 << 16];
   static char k[1 << 16], v[1 << 16];
   scratch = memory + ((64 - (uintptr_t)memory % 64) % 64) / sizeof *memory;

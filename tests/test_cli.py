@@ -65,8 +65,8 @@ def run(*args, stdin=b"", env=None, binary=None, **more):
                           timeout=5 * PATIENCE, **source, **more)
 
 
-def start(*args, **more):
-    return subprocess.Popen([BODKIN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+def start(*args, stdin=subprocess.DEVNULL, **more):
+    return subprocess.Popen([BODKIN, *args], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=environment(), cwd=tmp, **more)
 
 
@@ -237,7 +237,8 @@ def test_no_permission():
         except (OSError, subprocess.SubprocessError):
             return skip("a file without permission", "root, and cannot become nobody")
     fails("a file without permission", 77, r"\S+secret\.gguf: Permission denied", "info", secret, **more)
-    fails("input without permission", 77, r"\S+secret\.gguf: Permission denied", "tokenize", "-m", os.path.join(tmp, "tiny.gguf"), secret, **more)
+    fails("input without permission", 77, r"\S+secret\.gguf: Permission denied", "tokenize", "-m", os.path.join(tmp, "tiny.gguf"), secret,
+          **more)
 
 
 def test_unsupported_models():
@@ -270,7 +271,8 @@ def test_usage():
                                  ("seed", "99999999999999999999", integer % (0, r"\d+")), ("temperature", "-1", number % (0, 100)),
                                  ("temperature", "nan", number % (0, 100)), ("top-p", "1.5", number % (0, 1)),
                                  ("min-p", "", number % (0, 1)), ("memory", "lots", "is no size; 512M, 4G and plain bytes are")):
-        fails("--%s %s" % (option, value), 64, r'--%s: "%s" %s' % (option, value, wrong), "run", "-m", TINY, "--%s=%s" % (option, value), "Hi")
+        fails("--%s %s" % (option, value), 64, r'--%s: "%s" %s' % (option, value, wrong), "run", "-m", TINY, "--%s=%s" % (option, value),
+              "Hi")
     fails("--isa of no machine", 64, r"(--isa|not supported: instruction set) mmx.*", "run", "-m", TINY, "--isa", "mmx", "Hi")
     fails("--kv of no kind", 64, r"--kv f64: expected f16, f32 or q8_0", "run", "-m", TINY, "--kv", "f64", "Hi")
     fails("--test of no kind", 64, r"not supported: --test patience", "bench", "-m", TINY, "--test", "patience")
@@ -283,7 +285,8 @@ def test_usage():
     fails("a GPU", 69, r"not supported: --gpu Voodoo", "run", "-m", TINY, "--gpu", "Voodoo", "Hi")
     fails("GPUs", 69, r"not supported: GPUs", "info", "--gpu")
     other = "neon" if "86" in os.uname().machine else "avx2"
-    fails("--isa of another machine", 69, r"not supported: instruction set %s on this machine" % other, "run", "-m", TINY, "--isa", other, "Hi")
+    fails("--isa of another machine", 69, r"not supported: instruction set %s on this machine" % other, "run", "-m", TINY, "--isa", other,
+          "Hi")
 
 
 def test_limits():
@@ -296,9 +299,12 @@ def test_limits():
           "--context", "100000", "Hi")
     for n in (600, 20000):  # never cut silently
         text = "word " * n
-        fails("a prompt of %d words" % n, 65, r".*more than 512 tokens.*|.*the prompt is longer than \d+ bytes.*", "run", "-m", TINY, stdin=text.encode())
-        fails("a text of %d words" % n, 65, r".*more than 512 tokens.*|.*the context holds 512.*", "complete", "-m", TINY, stdin=text.encode())
-    fails("a prompt for a small context", 65, r".*(more than|holds) 8\b.*", "complete", "-m", TINY, "--context", "8", "one two three four five six")
+        fails("a prompt of %d words" % n, 65, r".*more than 512 tokens.*|.*the prompt is longer than \d+ bytes.*", "run", "-m", TINY,
+              stdin=text.encode())
+        fails("a text of %d words" % n, 65, r".*more than 512 tokens.*|.*the context holds 512.*", "complete", "-m", TINY,
+              stdin=text.encode())
+    fails("a prompt for a small context", 65, r".*(more than|holds) 8\b.*", "complete", "-m", TINY, "--context", "8",
+          "one two three four five six")
     p = works("an answer to the end of the context", "complete", "-m", "./endless.gguf", "--context", "64", "one two")
     check("which ends there", 0 < generated(p) <= 64, p.stderr)
 
@@ -322,7 +328,8 @@ def test_streams():
         check(command + ": and so do those", dashes.stdout == words.stdout, words, dashes)
         check(command + ": closing line on stderr", CLOSING.search(words.stderr) and b"tokens/s" not in words.stdout, words)
         no = run(command, *common, stdin=b"one two", env={"NO_COLOR": "1"})
-        check(command + ": no escape codes, no progress", no.stdout == words.stdout and not re.search(rb"[\x1b\r]", no.stderr + no.stdout), no)
+        check(command + ": no escape codes, no progress", no.stdout == words.stdout and not re.search(rb"[\x1b\r]",
+        no.stderr + no.stdout), no)
     # The answer is exactly what `eval` gives for the same ids.
     p = run("complete", *common, "one two")
     numbers = json.loads(run("eval", "-m", TINY, stdin=b'{"id":1,"text":"one two","greedy":8}\n').stdout)
@@ -330,7 +337,8 @@ def test_streams():
     data = bytes.fromhex(json.loads(run("eval", "-m", TINY, stdin=request).stdout)["bytes_hex"]).decode("utf-8", "replace")
     same = [re.sub("\ufffd+", "\ufffd", s) for s in (data + "\n", p.stdout.decode())]
     check("stdout holds the answer only", same[0] == same[1], *same)
-    for name, text in (("invalid UTF-8", b"a\xff\xfe\xc3(\xed\xa0\x80\xf8b"), ("NUL bytes", b"a\0b\0\0c"), ("a cut character", b"abc\xe4\xbd")):
+    for name, text in (("invalid UTF-8", b"a\xff\xfe\xc3(\xed\xa0\x80\xf8b"), ("NUL bytes", b"a\0b\0\0c"), ("a cut character",
+    b"abc\xe4\xbd")):
         for command in ("run", "complete"):
             p = run(command, *common, stdin=text)
             check("%s: %s in a prompt" % (command, name), p.returncode == 0 and generated(p) >= 0 or p.returncode == 65, p)
@@ -362,7 +370,9 @@ def test_broken_streams():
 # ---- signals ----
 
 def full_pipe(p):
-    """Waits until the pipe from p is full: then p is in the middle of its answer, and stays there."""
+    """Waits until the pipe from p, made small, is full: then p is in the middle of its answer, and stays there."""
+    fcntl.fcntl(p.stdout, 1031, 4096)  # F_SETPIPE_SZ
+
     def held():
         return struct.unpack("i", fcntl.ioctl(p.stdout, termios.FIONREAD, b"\0\0\0\0"))[0]
     seen = [-1, time.monotonic()]
@@ -374,6 +384,11 @@ def full_pipe(p):
     until(still, "a pipe to be full")
 
 
+def catches(p, number):
+    with open("/proc/%d/status" % p.pid) as f:
+        return int(re.search(r"SigCgt:\s*(\w+)", f.read()).group(1), 16) >> (number - 1) & 1
+
+
 def test_signals():
     args = ["complete", "-m", "./endless.gguf", "--context", "100000", "Hi"]
     p = start(*args)
@@ -383,12 +398,12 @@ def test_signals():
     check("SIGINT stops an answer", p.returncode == 130 and out.endswith(b"\n") and len(CLOSING.findall(err)) == 1, p.returncode, err)
     with open(os.path.join(tmp, "long"), "w") as f:
         f.write("word " * 16000)
-    p = subprocess.Popen(["sh", "-c", 'exec "$0" complete -m ./endless.gguf --context 100000 <long', BODKIN], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, env=environment(), cwd=tmp)
-    time.sleep(0.3)  # whether it is loading, reading or answering by now: it ends, and soon
+    with open(os.path.join(tmp, "long")) as text:
+        p = start(*args[:-1], stdin=text)
+    until(lambda: catches(p, signal.SIGINT), "the program to be ready")
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=PATIENCE)
-    check("SIGINT stops the reading of a prompt", p.returncode == 130 and b"bodkin:" not in err, p.returncode, err)
+    check("SIGINT while a prompt is read", p.returncode == 130 and b"bodkin:" not in err, p.returncode, err)
     p = start(*args)
     full_pipe(p)
     p.send_signal(signal.SIGINT)
@@ -476,22 +491,27 @@ def test_settings():
 
 def test_info():
     p = works("info", "info", TINY)
-    for word in (rb"architecture +llama", rb"parameters", rb"vocabulary +\d+ tokens", rb"context +512 tokens", rb"keys, values", rb"total +[\d.]+ MB",
+    for word in (rb"architecture +llama", rb"parameters", rb"vocabulary +\d+ tokens", rb"context +512 tokens", rb"keys, values",
+                 rb"total +[\d.]+ MB",
                  rb"runs on +\w+, \d+ threads"):
         check("info says %s" % word.decode(), re.search(word, p.stdout), p.stdout)
     check("info is silent on stderr", not p.stderr, p.stderr)
     p = works("info --json", "info", TINY, "--json", "--threads", "1", "--context", "128")
     told = json.loads(p.stdout)
     model = gguf_read(TINY)
-    check("info --json is right", told["architecture"] == "llama" and told["context"] == 128 and told["threads"] == 1 and told["context_trained"] == 512 and
-          told["file_bytes"] == os.path.getsize(TINY) and sum(told["tensors"].values()) == len(model.tensors) and told["chat_template"] is False, told)
+    check("info --json is right", told["architecture"] == "llama" and told["context"] == 128 and told["threads"] == 1 and
+          told["context_trained"] == 512 and
+          told["file_bytes"] == os.path.getsize(TINY) and sum(told["tensors"].values()) == len(model.tensors) and
+          told["chat_template"] is False, told)
     plan = told["memory"]
     check("the plan adds up", plan["total"] == sum(v for k, v in plan.items() if k != "total") and plan["total"] > 0, plan)
-    works("what the plan says is enough", "complete", "-m", TINY, "--threads", "1", "--context", "128", "--memory", str(plan["total"]), "Hi")
+    works("what the plan says is enough", "complete", "-m", TINY, "--threads", "1", "--context", "128", "--memory", str(plan["total"]),
+          "Hi")
     fails("one byte less is not", 75, "the model needs .*", "complete", "-m", TINY, "--threads", "1", "--context", "128", "--memory",
           str(plan["total"] - 1), "Hi")
     p = works("info --tape", "info", TINY, "--tape")
-    check("the tape has its operations", b"matmul" in p.stdout and b"attention" in p.stdout and b"blk.1.ffn_down.weight" in p.stdout, p.stdout[-500:])
+    check("the tape has its operations", b"matmul" in p.stdout and b"attention" in p.stdout and b"blk.1.ffn_down.weight" in p.stdout,
+          p.stdout[-500:])
 
 
 def test_verify():
@@ -512,7 +532,8 @@ def test_verify():
         p = run("verify", path)
         report = json.loads(p.stdout)
         wrong = [c for c in report["checks"] if not c["ok"]]
-        check("verify finds one %s" % name, p.returncode == 65 and any(c["check"] == "weights" and tensors[big][0].decode() in c["detail"] for c in wrong)
+        check("verify finds one %s" % name, p.returncode == 65 and any(c["check"] == "weights" and
+        tensors[big][0].decode() in c["detail"] for c in wrong)
               and report["failures"] == len(wrong), p)
         check("and says so", re.fullmatch(rb"bodkin: \S+: \d of \d checks failed\n", p.stderr), p.stderr)
     nan = [[n, r, b"\xff" * len(d)] if n == b"output_norm.weight" else [n, r, d] for n, r, d in model.tensors]
@@ -595,12 +616,15 @@ def test_stores():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as f:
             f.write(data)
-    manifest = {"schemaVersion": 2, "layers": [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:" + "0" * 64, "size": 1},
-                                               {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + digest, "size": len(blob)}]}
+    manifest = {"schemaVersion": 2, "layers": [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:" + "0" * 64,
+                                                "size": 1},
+                                               {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + digest,
+                                                "size": len(blob)}]}
     put("ollama/manifests/registry.ollama.ai/library/tiny/latest", json.dumps(manifest).encode())
     put("ollama/manifests/registry.ollama.ai/someone/tiny/q4", json.dumps(manifest).encode())
     put("ollama/manifests/registry.ollama.ai/library/lost/latest", json.dumps(manifest).replace(digest, "1" * 64).encode())
-    put("ollama/manifests/registry.ollama.ai/library/evil/latest", json.dumps(manifest).replace("sha256:" + digest, "sha256:../../x").encode())
+    put("ollama/manifests/registry.ollama.ai/library/evil/latest", json.dumps(manifest).replace("sha256:" + digest,
+    "sha256:../../x").encode())
     put("ollama/blobs/sha256-" + digest, blob)
     put("hub/models--acme--Tiny-GGUF/snapshots/0123abcd/Tiny-Q4_0.gguf", blob)
     put("hub/models--acme--Tiny-GGUF/refs/main", b"0123abcd")
@@ -623,10 +647,12 @@ def test_stores():
     found("any=" + os.path.join(tmp, "mine/favourite.gguf"))
     env = {"OLLAMA_MODELS": os.path.join(tmp, "ollama")}
     fails("an ollama model without its file", 66, r"\S+/lost/latest: its file blobs/sha256-1+ is not there", "info", "lost", env=env)
-    fails("an ollama manifest that leads astray", 65, r"\S+/evil/latest: digest .*, expected sha256: and 64 hex digits", "info", "evil", env=env)
+    fails("an ollama manifest that leads astray", 65, r"\S+/evil/latest: digest .*, expected sha256: and 64 hex digits", "info", "evil",
+          env=env)
     fails("a tag that is not there", 66, "no model tiny:q9: .*", "info", "tiny:q9", env=env)
     alone = shutil.copy(BODKIN, os.path.join(tmp, "alone"))  # no models/ beside it
-    fails("the default model is not here", 66, r"model \S+ is not here; bodkin pull \S+ fetches it \([\d.]+ MB, licence: .*\)", "run", "Hi", binary=alone)
+    fails("the default model is not here", 66, r"model \S+ is not here; bodkin pull \S+ fetches it \([\d.]+ MB, licence: .*\)", "run",
+          "Hi", binary=alone)
     fails("pull without its tool", 69, "tools/fetch is neither .*", "pull", "smollm2-135m", binary=alone)
 
 
@@ -634,8 +660,10 @@ def test_bench():
     p = works("bench", "bench", "-m", TINY, "--json", "--test", "prefill", "--n", "16", "--repeat", "1", "--threads", "1")
     told = json.loads(p.stdout)
     want = {"test": "prefill", "n": 16, "depth": 0, "batch": 1, "threads": 1}
-    check("bench: one object", p.stdout.count(b"\n") == 1 and all(told[k] == v for k, v in want.items()) and isinstance(told["isa"], str), told)
-    numbers = [told[k] for k in ("tokens_per_second", "gb_per_second", "gops", "fraction_of_roof")] + [told["roof"][k] for k in ("gb_per_second", "gops")]
+    check("bench: one object", p.stdout.count(b"\n") == 1 and all(told[k] == v for k, v in want.items()) and isinstance(told["isa"], str),
+          told)
+    numbers = [told[k] for k in ("tokens_per_second", "gb_per_second", "gops",
+                                 "fraction_of_roof")] + [told["roof"][k] for k in ("gb_per_second", "gops")]
     check("bench: its numbers", all(isinstance(n, (int, float)) and n >= 0 for n in numbers) and told["tokens_per_second"] > 0, told)
     for test in ("decode", "batch", "load"):
         p = run("bench", "-m", TINY, "--json", "--test", test, "--n", "4", "--repeat", "1", *(["--batch", "2"] if test == "batch" else []))
@@ -651,7 +679,8 @@ def test_real():
     p = works("a text", "complete", *args[1:], "The capital of France is")
     check("is continued", p.stdout.startswith(b" Paris"), p)
     p = works("a question", *args, "Who was Albert Einstein?")
-    check("an answer", b"physic" in p.stdout and not re.search(rb"[\x1b\r]|<\|", p.stdout + p.stderr) and p.stdout.decode().endswith("\n"), p)
+    check("an answer", b"physic" in p.stdout and not re.search(rb"[\x1b\r]|<\|", p.stdout + p.stderr) and
+          p.stdout.decode().endswith("\n"), p)
     one = run(*args, "--threads", "1", "Who was Albert Einstein?")
     check("the same with one thread", one.stdout == p.stdout, one, p)
     fails("no prompt is cut", 65, r".*(more than|holds) (512|64)\b.*", *args, "--context", "64", stdin=b"All work and no play. " * 60)
@@ -680,7 +709,8 @@ class Terminal:
             subprocess.run([*self.tmux, "send-keys", key], check=True)
 
     def text(self):
-        return subprocess.run([*self.tmux, "capture-pane", "-p", "-S", "-2000"], stdout=subprocess.PIPE, check=True).stdout.decode().rstrip("\n")
+        return subprocess.run([*self.tmux, "capture-pane", "-p", "-S", "-2000"], stdout=subprocess.PIPE,
+                              check=True).stdout.decode().rstrip("\n")
 
     def wait(self, pattern, what):
         """The last lines come to be this, as many as there are in the pattern."""
@@ -757,7 +787,7 @@ def interrupting(t):
     t.line("go on for ever", "and the conversation goes on")
     t.type("", "C-z")
     t.wait(r"shell\$", "Ctrl-Z stops the program")
-    t.type("stty -a >stopped; clear; fg", "Enter")
+    t.type("stty -a >stopped; clear; fg; echo ended $?", "Enter")
     t.line("go on for ever", "fg brings the line back")
     t.type("", "C-c")
     t.line("", "an empty line")
@@ -804,7 +834,8 @@ def test_terminal():
         t.close()
 
 
-TESTS = [test_bad_files, test_no_permission, test_unsupported_models, test_usage, test_limits, test_streams, test_broken_streams, test_signals,
+TESTS = [test_bad_files, test_no_permission, test_unsupported_models, test_usage, test_limits, test_streams, test_broken_streams,
+         test_signals,
          test_sampling, test_settings, test_info, test_verify, test_tokenize, test_template, test_split, test_stores, test_bench, test_real,
          test_terminal]
 
