@@ -126,7 +126,7 @@ $(BUILD)/page4: src/main.c $(BUILD)/flags
 $(BUILD)/oneline: src/main.c $(BUILD)/flags
 	$(CC) -std=c99 -O3 $(DEPS) $< -o $@ -lm -lpthread
 $(BUILD)/embed: examples/embed.c dist/bodkin.c dist/bodkin.h $(BUILD)/flags
-	$(BASE) -O1 -Idist examples/embed.c dist/bodkin.c -o $@ $(LDFLAGS) $(LIBS)
+	$(BASE) -Wno-unused -O1 -Idist examples/embed.c dist/bodkin.c -o $@ $(LDFLAGS) $(LIBS)
 
 dist/bodkin.c: src/bodkin.c tools/amalgamate.py $(SOURCES)
 	@mkdir -p dist && tools/amalgamate.py $< >$@

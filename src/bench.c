@@ -151,8 +151,10 @@ static void bench_print(FILE *out, const struct engine *g, const struct bench_ca
   int threads = g->cpu.pool.n_threads;
   if (json)
     fprintf(out, "{\"test\":\"%s\",\"n\":%d,\"depth\":%d,\"batch\":%d,\"threads\":%d,\"tokens_per_second\":%.3f,\"gb_per_second\":%.3f,"
-                 "\"gops\":%.3f,\"roof\":{\"gb_per_second\":%.3f,\"gops\":%.3f},\"fraction_of_roof\":%.4f,\"seconds\":%.6f,\"isa\":\"%s\"}\n",
-            bench_names[c->test], c->n, c->depth, c->batch, threads, tps, gb, gops, roof->gb_per_second, roof->gops, share, r->seconds, isa);
+                 "\"gops\":%.3f,\"roof\":{\"gb_per_second\":%.3f,\"gops\":%.3f},\"fraction_of_roof\":%.4f,\"seconds\":%.6f,"
+                 "\"isa\":\"%s\"}\n",
+            bench_names[c->test], c->n, c->depth, c->batch, threads, tps, gb, gops, roof->gb_per_second, roof->gops, share,
+            r->seconds, isa);
   else if (c->test == BENCH_LOAD)
     fprintf(out, "%-8s %42.1f ms  %8.2f GB/s\n", bench_names[c->test], r->seconds * 1e3, gb);
   else

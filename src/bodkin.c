@@ -4,9 +4,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE // madvise, MAP_ANONYMOUS, sched_getaffinity: declared only if asked for before the first header
 #endif
-#if defined(__AVX__) || defined(__FMA__)
-#error "compile bodkin.c without -m flags: kernels carry their own targets, and the scalar path must stay scalar"
-#endif
 /* The same bits from every compiler: a*b+c is one rounding only where the code says so. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF

@@ -171,7 +171,8 @@ struct cpu {
 };
 
 static size_t cpu_thread_bytes(const struct tape *t, int max_pages) {
-  return size_align(t->attention_floats * 4, 64) + size_align((size_t)t->widest_row * 4, 64) + size_align((size_t)max_pages * 2 * sizeof(char *), 64);
+  return size_align(t->attention_floats * 4, 64) + size_align((size_t)t->widest_row * 4, 64) +
+         size_align((size_t)max_pages * 2 * sizeof(char *), 64);
 }
 
 static float *cpu_row(const struct cpu *c, int value, int row) {

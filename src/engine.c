@@ -135,7 +135,8 @@ static bool engine_defaults(struct engine *g, const struct kern **kern, struct b
   if (o->chunk <= 0 || o->chunk > ENGINE_ROWS) o->chunk = ENGINE_ROWS;
   if (o->exact) o->kv = KV_F32;
   if (o->n_context > g->model.hp.n_ctx_train)
-    return err_set(e, ERR_USAGE, "a context of %d positions, the model was made for %lld", o->n_context, (long long)g->model.hp.n_ctx_train);
+    return err_set(e, ERR_USAGE, "a context of %d positions, the model was made for %lld", o->n_context,
+                   (long long)g->model.hp.n_ctx_train);
   if (o->n_context <= 0) o->n_context = g->model.hp.n_ctx_train < ENGINE_CONTEXT ? (int)g->model.hp.n_ctx_train : ENGINE_CONTEXT;
   return true;
 }

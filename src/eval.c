@@ -262,7 +262,8 @@ static bool eval_start(struct eval *v, struct eval_job *j, struct str line, stru
   if (!eval_positions(j, o, e)) return false;
   j->request.n_max = j->request.n_prompt + (int)greedy;
   if (j->request.n_max > v->engine->options.n_context)
-    return err_set(e, ERR_DATA, "%d tokens and %d more, the context holds %d", j->request.n_prompt, (int)greedy, v->engine->options.n_context);
+    return err_set(e, ERR_DATA, "%d tokens and %d more, the context holds %d", j->request.n_prompt, (int)greedy,
+                   v->engine->options.n_context);
   j->request.logits = j->positions || greedy ? eval_logits : NULL;
   j->request.context = j;
   return engine_submit(v->engine, &j->request, e);

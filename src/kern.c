@@ -5,6 +5,9 @@
  * SPDX-License-Identifier: MIT */
 #include "kern.h"
 
+#if defined(__AVX__) || defined(__FMA__)
+#error "compile without -m flags: kernels carry their own targets, and the scalar path must stay scalar"
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h> // before the first region
 #endif

@@ -134,7 +134,8 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
   if (!q) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: weight type %u", STR_ARG(t->name), t->type);
   if (!gguf_locate(&m->gguf, t, (size_t)q->block, q->block_bytes, e)) return false;
   if (row->kind == TENSOR_VECTOR) {
-    if (q->block != 1) return err_set(e, ERR_DATA, "tensor " STR_FMT " is of type %s, expected F32, F16 or BF16", STR_ARG(t->name), q->name);
+    if (q->block != 1)
+      return err_set(e, ERR_DATA, "tensor " STR_FMT " is of type %s, expected F32, F16 or BF16", STR_ARG(t->name), q->name);
     *(const float **)(void *)to = model_vector(m, t, q, e);
     return !e->code;
   }
@@ -197,7 +198,8 @@ static bool model_rope(struct model *m, struct rope *r, double base, bool scaled
     double keep = yarn ? (1 - ramp) * hp->yarn_extrapolation : 0;
     frequency[i] = (float)(f * keep + f / factor * (1 - keep));
   }
-  *r = (struct rope){frequency, yarn ? (float)(hp->yarn_attention * (1 + 0.1 * kern_log(factor))) : 1.0f, (int)hp->n_rot, m->arch->rope_neox};
+  float magnitude = yarn ? (float)(hp->yarn_attention * (1 + 0.1 * kern_log(factor))) : 1.0f;
+  *r = (struct rope){frequency, magnitude, (int)hp->n_rot, m->arch->rope_neox};
   return true;
 }
 

@@ -18,7 +18,8 @@ static struct op *tape_add(struct tape *t, enum op_kind kind) {
 
 static int tape_value(struct tape *t, int width) {
   BK_ASSERT(t->n_values < t->max_values);
-  t->values[t->n_values] = (struct value){width, (int)size_align((size_t)width, 16), t->n_ops - 1, t->n_ops - 1, t->in_head, 0, VALUE_NONE, 0};
+  t->values[t->n_values] = (struct value){.width = width, .stride = (int)size_align((size_t)width, 16), .first = t->n_ops - 1,
+                                          .last = t->n_ops - 1, .head = t->in_head, .slice_of = VALUE_NONE};
   return t->n_values++;
 }
 

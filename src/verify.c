@@ -42,14 +42,16 @@ static void info_json(const struct engine *g, const char *path, struct buf *b) {
   json_put_string(b, info_text(&m->gguf, "general.name"));
   buf_put(b, STR(",\"licence\":"));
   json_put_string(b, info_text(&m->gguf, "general.license"));
-  buf_printf(b, ",\"architecture\":\"%s\",\"parameters\":%zu,\"file_bytes\":%zu,\"tensors\":{", m->arch->name, m->n_parameters, m->mapped_bytes);
+  buf_printf(b, ",\"architecture\":\"%s\",\"parameters\":%zu,\"file_bytes\":%zu,\"tensors\":{", m->arch->name,
+             m->n_parameters, m->mapped_bytes);
   info_types(&m->gguf, true, b);
   buf_printf(b, "},\"layers\":%lld,\"embedding\":%lld,\"heads\":%lld,\"kv_heads\":%lld,\"head_dim\":%lld,\"feed_forward\":%lld,"
                 "\"vocabulary\":%lld,\"context_trained\":%lld,\"context\":%d,\"chat_template\":%s,",
              (long long)m->hp.n_layer, (long long)m->hp.n_embd, (long long)m->hp.n_head, (long long)m->hp.n_head_kv,
              (long long)m->hp.head_dim, (long long)m->hp.n_ff, (long long)m->hp.n_vocab, (long long)m->hp.n_ctx_train,
              g->options.n_context, template.ptr ? "true" : "false");
-  buf_printf(b, "\"memory\":{\"weights_mapped\":%zu,\"weights_packed\":%zu,\"keys_values\":%zu,\"scratch\":%zu,\"tables\":%zu,\"total\":%zu},"
+  buf_printf(b, "\"memory\":{\"weights_mapped\":%zu,\"weights_packed\":%zu,\"keys_values\":%zu,\"scratch\":%zu,\"tables\":%zu,"
+                "\"total\":%zu},"
                 "\"threads\":%d,\"isa\":\"%s\"}\n",
              p.mapped, p.packed, p.keys_values, p.scratch, p.tables, p.total, g->options.n_threads, kern_names[g->options.isa]);
 }
@@ -64,7 +66,8 @@ static void info_person(const struct engine *g, const char *path, struct buf *b)
   if (licence.ptr) buf_printf(b, "  licence       " STR_FMT "\n", STR_ARG(licence));
   buf_printf(b, "  architecture  %s, %lld layers, %lld wide, feed-forward %lld\n", m->arch->name, (long long)m->hp.n_layer,
              (long long)m->hp.n_embd, (long long)m->hp.n_ff);
-  buf_printf(b, "  attention     %lld heads on %lld of %lld", (long long)m->hp.n_head, (long long)m->hp.n_head_kv, (long long)m->hp.head_dim);
+  buf_printf(b, "  attention     %lld heads on %lld of %lld", (long long)m->hp.n_head, (long long)m->hp.n_head_kv,
+             (long long)m->hp.head_dim);
   if (m->hp.window > 0) buf_printf(b, ", window %lld", (long long)m->hp.window);
   buf_printf(b, "\n  parameters    %.1f million in %d tensors: ", (double)m->n_parameters / 1e6, m->gguf.n_tensors);
   info_types(&m->gguf, false, b);
@@ -76,7 +79,8 @@ static void info_person(const struct engine *g, const char *path, struct buf *b)
              (double)p.mapped / 1e6);
   buf_printf(b, "  keys, values  %8.1f MB: %d pages of %d tokens\n", (double)p.keys_values / 1e6,
              g->options.n_sequences * engine_max_pages(g), KV_PAGE);
-  buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, ENGINE_ROWS, g->options.n_threads);
+  buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, ENGINE_ROWS,
+             g->options.n_threads);
   buf_printf(b, "  tables        %8.1f MB\n  total         %8.1f MB\n", (double)p.tables / 1e6, (double)p.total / 1e6);
   buf_printf(b, "runs on       %s, %d threads\n", kern_names[g->options.isa], g->options.n_threads);
 }

@@ -328,8 +328,8 @@ def test_streams():
         check(command + ": and so do those", dashes.stdout == words.stdout, words, dashes)
         check(command + ": closing line on stderr", CLOSING.search(words.stderr) and b"tokens/s" not in words.stdout, words)
         no = run(command, *common, stdin=b"one two", env={"NO_COLOR": "1"})
-        check(command + ": no escape codes, no progress", no.stdout == words.stdout and not re.search(rb"[\x1b\r]",
-        no.stderr + no.stdout), no)
+        plain = no.stdout == words.stdout and not re.search(rb"[\x1b\r]", no.stderr + no.stdout)
+        check(command + ": no escape codes, no progress", plain, no)
     # The answer is exactly what `eval` gives for the same ids.
     p = run("complete", *common, "one two")
     numbers = json.loads(run("eval", "-m", TINY, stdin=b'{"id":1,"text":"one two","greedy":8}\n').stdout)
@@ -337,8 +337,8 @@ def test_streams():
     data = bytes.fromhex(json.loads(run("eval", "-m", TINY, stdin=request).stdout)["bytes_hex"]).decode("utf-8", "replace")
     same = [re.sub("\ufffd+", "\ufffd", s) for s in (data + "\n", p.stdout.decode())]
     check("stdout holds the answer only", same[0] == same[1], *same)
-    for name, text in (("invalid UTF-8", b"a\xff\xfe\xc3(\xed\xa0\x80\xf8b"), ("NUL bytes", b"a\0b\0\0c"), ("a cut character",
-    b"abc\xe4\xbd")):
+    for name, text in (("invalid UTF-8", b"a\xff\xfe\xc3(\xed\xa0\x80\xf8b"), ("NUL bytes", b"a\0b\0\0c"),
+                       ("a cut character", b"abc\xe4\xbd")):
         for command in ("run", "complete"):
             p = run(command, *common, stdin=text)
             check("%s: %s in a prompt" % (command, name), p.returncode == 0 and generated(p) >= 0 or p.returncode == 65, p)
@@ -492,17 +492,15 @@ def test_settings():
 def test_info():
     p = works("info", "info", TINY)
     for word in (rb"architecture +llama", rb"parameters", rb"vocabulary +\d+ tokens", rb"context +512 tokens", rb"keys, values",
-                 rb"total +[\d.]+ MB",
-                 rb"runs on +\w+, \d+ threads"):
+                 rb"total +[\d.]+ MB", rb"runs on +\w+, \d+ threads"):
         check("info says %s" % word.decode(), re.search(word, p.stdout), p.stdout)
     check("info is silent on stderr", not p.stderr, p.stderr)
     p = works("info --json", "info", TINY, "--json", "--threads", "1", "--context", "128")
     told = json.loads(p.stdout)
     model = gguf_read(TINY)
-    check("info --json is right", told["architecture"] == "llama" and told["context"] == 128 and told["threads"] == 1 and
-          told["context_trained"] == 512 and
-          told["file_bytes"] == os.path.getsize(TINY) and sum(told["tensors"].values()) == len(model.tensors) and
-          told["chat_template"] is False, told)
+    want = {"architecture": "llama", "context": 128, "context_trained": 512, "threads": 1, "chat_template": False,
+            "file_bytes": os.path.getsize(TINY)}
+    check("info --json is right", all(told[k] == v for k, v in want.items()) and sum(told["tensors"].values()) == len(model.tensors), told)
     plan = told["memory"]
     check("the plan adds up", plan["total"] == sum(v for k, v in plan.items() if k != "total") and plan["total"] > 0, plan)
     works("what the plan says is enough", "complete", "-m", TINY, "--threads", "1", "--context", "128", "--memory", str(plan["total"]),
@@ -532,9 +530,8 @@ def test_verify():
         p = run("verify", path)
         report = json.loads(p.stdout)
         wrong = [c for c in report["checks"] if not c["ok"]]
-        check("verify finds one %s" % name, p.returncode == 65 and any(c["check"] == "weights" and
-        tensors[big][0].decode() in c["detail"] for c in wrong)
-              and report["failures"] == len(wrong), p)
+        named = any(c["check"] == "weights" and tensors[big][0].decode() in c["detail"] for c in wrong)
+        check("verify finds one %s" % name, p.returncode == 65 and named and report["failures"] == len(wrong), p)
         check("and says so", re.fullmatch(rb"bodkin: \S+: \d of \d checks failed\n", p.stderr), p.stderr)
     nan = [[n, r, b"\xff" * len(d)] if n == b"output_norm.weight" else [n, r, d] for n, r, d in model.tensors]
     path = gguf_write(Model(model.keys, nan), "nan-all.gguf")
@@ -616,15 +613,14 @@ def test_stores():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as f:
             f.write(data)
-    manifest = {"schemaVersion": 2, "layers": [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:" + "0" * 64,
-                                                "size": 1},
-                                               {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + digest,
-                                                "size": len(blob)}]}
+    kind = "application/vnd.ollama.image."
+    manifest = {"schemaVersion": 2, "layers": [{"mediaType": kind + "license", "digest": "sha256:" + "0" * 64, "size": 1},
+                                               {"mediaType": kind + "model", "digest": "sha256:" + digest, "size": len(blob)}]}
     put("ollama/manifests/registry.ollama.ai/library/tiny/latest", json.dumps(manifest).encode())
     put("ollama/manifests/registry.ollama.ai/someone/tiny/q4", json.dumps(manifest).encode())
     put("ollama/manifests/registry.ollama.ai/library/lost/latest", json.dumps(manifest).replace(digest, "1" * 64).encode())
-    put("ollama/manifests/registry.ollama.ai/library/evil/latest", json.dumps(manifest).replace("sha256:" + digest,
-    "sha256:../../x").encode())
+    put("ollama/manifests/registry.ollama.ai/library/evil/latest",
+        json.dumps(manifest).replace("sha256:" + digest, "sha256:../../x").encode())
     put("ollama/blobs/sha256-" + digest, blob)
     put("hub/models--acme--Tiny-GGUF/snapshots/0123abcd/Tiny-Q4_0.gguf", blob)
     put("hub/models--acme--Tiny-GGUF/refs/main", b"0123abcd")
@@ -662,8 +658,8 @@ def test_bench():
     want = {"test": "prefill", "n": 16, "depth": 0, "batch": 1, "threads": 1}
     check("bench: one object", p.stdout.count(b"\n") == 1 and all(told[k] == v for k, v in want.items()) and isinstance(told["isa"], str),
           told)
-    numbers = [told[k] for k in ("tokens_per_second", "gb_per_second", "gops",
-                                 "fraction_of_roof")] + [told["roof"][k] for k in ("gb_per_second", "gops")]
+    numbers = [told[k] for k in ("tokens_per_second", "gb_per_second", "gops", "fraction_of_roof")]
+    numbers += [told["roof"][k] for k in ("gb_per_second", "gops")]
     check("bench: its numbers", all(isinstance(n, (int, float)) and n >= 0 for n in numbers) and told["tokens_per_second"] > 0, told)
     for test in ("decode", "batch", "load"):
         p = run("bench", "-m", TINY, "--json", "--test", test, "--n", "4", "--repeat", "1", *(["--batch", "2"] if test == "batch" else []))
@@ -835,9 +831,8 @@ def test_terminal():
 
 
 TESTS = [test_bad_files, test_no_permission, test_unsupported_models, test_usage, test_limits, test_streams, test_broken_streams,
-         test_signals,
-         test_sampling, test_settings, test_info, test_verify, test_tokenize, test_template, test_split, test_stores, test_bench, test_real,
-         test_terminal]
+         test_signals, test_sampling, test_settings, test_info, test_verify, test_tokenize, test_template, test_split, test_stores,
+         test_bench, test_real, test_terminal]
 
 
 def main():
