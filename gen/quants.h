@@ -2,6 +2,7 @@
 #include "../src/quant/bf16.h"
 #include "../src/quant/f16.h"
 #include "../src/quant/f32.h"
+#include "../src/quant/iq4_nl.h"
 #include "../src/quant/q4_0.h"
 #include "../src/quant/q4_1.h"
 #include "../src/quant/q4_k.h"
@@ -15,6 +16,7 @@ static const struct quant *const quant_table[] = {
   &quant_bf16,
   &quant_f16,
   &quant_f32,
+  &quant_iq4_nl,
   &quant_q4_0,
   &quant_q4_1,
   &quant_q4_k,

@@ -172,7 +172,7 @@ struct cpu {
 
 static size_t cpu_thread_bytes(const struct tape *t, int max_pages) {
   return size_align(t->attention_floats * 4, 64) + size_align((size_t)t->widest_row * 4, 64) +
-         size_align((size_t)max_pages * 2 * sizeof(char *), 64);
+         size_align((size_t)max_pages * 2 * sizeof(char *), 64) + t->group_bytes;
 }
 
 static float *cpu_row(const struct cpu *c, int value, int row) {
@@ -237,7 +237,20 @@ static int cpu_groups(const struct op *op) {
   return n;
 }
 
-static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks) {
+/* Groups [a, b) of a matrix that is kept as it lies in the file: each is packed into scratch, multiplied, forgotten. */
+static void cpu_product_unpacked(const struct cpu *c, const struct weight *w, const struct matmul *whole, int a, int b, int thread) {
+  uint8_t *group = (uint8_t *)c->thread_scratch[thread] + cpu_thread_bytes(c->tape, c->max_pages) - c->tape->group_bytes;
+  for (int g = a; g < b; g++) {
+    struct matmul m = *whole;
+    form_pack_group(w->quant, w->file, w->n_rows, w->n_cols, g * GROUP, group);
+    m.w = group;
+    m.y += g * GROUP;
+    m.n_rows = w->n_rows - g * GROUP;
+    (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, 0, 1);
+  }
+}
+
+static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   int total = cpu_groups(op), rows = cpu_rows(c, op);
   int from = (int)((int64_t)total * chunk / n_chunks), to = (int)((int64_t)total * (chunk + 1) / n_chunks);
   for (int i = 0; i < op->n_out; i++) {
@@ -246,7 +259,8 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
     if (a < b) {
       const struct value *v = &c->tape->values[op->out[i]];
       struct matmul m = {w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols, rows, op->add};
-      (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, a, b);
+      if (w->packed) (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, a, b);
+      else cpu_product_unpacked(c, w, &m, a, b, thread);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
       for (int t = 0; t < rows && op->bias[i]; t++)
         for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += op->bias[i][r];
@@ -345,7 +359,7 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   struct cpu *c = context;
   const struct op *op = &c->tape->ops[c->first_op + phase / 2];
   if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread);
-  else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase]);
+  else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);

@@ -153,7 +153,7 @@ static bool eval_ids(struct eval *v, struct eval_job *j, const struct json *o, i
   if (!text || text->type != JSON_STRING) return err_set(e, ERR_DATA, "expected \"ids\" (an array) or \"text\" (a string)");
   if (!v->vocab) return err_set(e, ERR_DATA, "the model file holds no vocabulary: give \"ids\"");
   struct token_options options = {true, false}; // absent: added, none parsed
-  bool both;
+  bool both = false;
   if (special && special->type != JSON_NULL) {
     if (!eval_get_bool(o, "special", &both, e)) return false;
     options = (struct token_options){both, both};

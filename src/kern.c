@@ -54,11 +54,12 @@ static const struct quant *quant_named(struct str name) {
 #define SHAPE_Q8 {"q8", 8, 1, 0, false, 128, 512 + 32, 32}
 #define SHAPE_K4M {"k4m", 4, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 256, 256}
 #define SHAPE_K5M {"k5m", 5, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 320, 256}
+#define SHAPE_WIDE {"wide", 8, 1, 0, true, 0, 512 + 4 * 64, 32} /* codes; scales, then mins of both halves, floats */
 #define SHAPE_K6 {"k6", 6, 8, 16, false, 32, 32 + 16 * 16 + 8 * 384, 256}
 
 static const struct form_shape form_shapes[FORM_COUNT] = {
   {"f32", 0, 1, 0, false, 0, 64, 1}, {"f16", 0, 1, 0, false, 0, 32, 1}, {"bf16", 0, 1, 0, false, 0, 32, 1},
-  SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6};
+  SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6, SHAPE_WIDE};
 
 static size_t form_bytes(enum form form, int n_rows, int n_cols) {
   const struct form_shape *f = &form_shapes[form];
@@ -104,6 +105,26 @@ static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) 
   else form_pack_planes(q, 8, r, planes);
 }
 
+static void form_pack_wide(const struct quant *q, const char *file, int rows, int n_cols, uint8_t *to) {
+  const struct form_shape *f = &form_shapes[FORM_WIDE];
+  size_t row_bytes = (size_t)(n_cols / q->block) * q->block_bytes;
+  for (int r = 0; r < GROUP; r++)
+    for (int k = 0; k < n_cols; k += q->block) {
+      struct wide w;
+      memset(&w, 0, sizeof w);
+      if (r < rows) q->widen(file + row_bytes * (size_t)r + (size_t)(k / q->block) * q->block_bytes, &w);
+      for (int i = 0; i < q->block; i += BLOCK) {
+        uint8_t *at = to + f->bytes * (size_t)((k + i) / BLOCK), codes[BLOCK];
+        for (int c = 0; c < BLOCK; c++) codes[c] = (uint8_t)(w.q[i + c] ^ -128);
+        form_pack_codes(codes, 8, r, at);
+        for (int h = 0; h < 2; h++) {
+          memcpy(at + 512 + 64 * h + 4 * r, &w.scale[i / 16 + h], 4);
+          memcpy(at + 640 + 64 * h + 4 * r, &w.min[i / 16 + h], 4);
+        }
+      }
+    }
+}
+
 static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed) {
   const struct form_shape *f = &form_shapes[q->form];
   int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / f->block;
@@ -113,6 +134,11 @@ static void form_pack_group(const struct quant *q, const void *file, int n_rows,
     const char *from = (const char *)file + each * (size_t)first * (size_t)n_cols;
     if (each == 2) form_pack_elements(from, 2, rows, (size_t)n_cols, to); // each with its constant
     else form_pack_elements(from, 4, rows, (size_t)n_cols, to);
+    return;
+  }
+  if (q->form == FORM_WIDE) {
+    size_t row_bytes = (size_t)(n_cols / q->block) * q->block_bytes;
+    form_pack_wide(q, (const char *)file + row_bytes * (size_t)first, rows, n_cols, to);
     return;
   }
   struct codes c;

@@ -18,6 +18,7 @@ enum form {
   FORM_Q8,                       // 8 bits (code - 128)
   FORM_K4M, FORM_K5M,            // 256 weights: half scale and min, 8 byte scales and 8 byte mins for 32 each
   FORM_K6,                       // 256 weights: half scale, 16 signed byte scales for 16 each (code - 32)
+  FORM_WIDE,                     // signed bytes, float scale and min for 16 each: too wide to keep, so made when it is used
   FORM_COUNT
 };
 enum { GROUP = 16, BLOCK = 32 }; // rows of a group; weights of a row that share one activation scale
@@ -42,6 +43,12 @@ struct codes {
   uint8_t min[8];
 };
 
+/* One block of a row of a format that packs into no narrower form: weight i is scale[i/16] * q[i] + min[i/16]. */
+struct wide {
+  int8_t q[256];
+  float scale[16], min[16];
+};
+
 /* A weight format. One file in quant/ defines one of these; gen/quants.h lists the folder. */
 struct quant {
   const char *name;   // as ggml spells it
@@ -50,7 +57,8 @@ struct quant {
   size_t block_bytes; // sizeof the block's struct
   enum form form;
   void (*decode)(const void *block, float *y);        // the specification: y (block)
-  void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats
+  void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats and for FORM_WIDE
+  void (*widen)(const void *restrict block, struct wide *restrict w);   // FORM_WIDE only; w is zeroed
 };
 static const struct quant *quant_find(uint32_t type);          // NULL: not supported
 static const struct quant *quant_named(struct str name);       // by ggml's name, any case

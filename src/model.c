@@ -214,7 +214,7 @@ static bool model_ropes(struct model *m, struct bk_error *e) {
 /* ---- packing ---- */
 
 static void model_add_matrix(struct model *m, struct weight *w) {
-  if (!w->quant || w->lookup_only) return;
+  if (!w->quant || w->lookup_only || w->quant->form == FORM_WIDE) return;
   for (int i = 0; i < m->n_matrices; i++)
     if (m->matrices[i] == w) return;
   m->matrices[m->n_matrices++] = w;
@@ -300,7 +300,8 @@ static bool model_open(struct model *m, const char *path, int max_rows, struct b
     m->mapped_bytes += m->gguf.files[i].size;
     m->kept_mapped_bytes += m->gguf.data_start[i];
   }
-  if (m->token_embd.quant && !m->token_embd.packed) m->kept_mapped_bytes += model_file_bytes(&m->token_embd, m->token_embd.n_rows);
+  for (int i = 0; i < m->gguf.n_tensors; i++) m->kept_mapped_bytes += m->gguf.tensors[i].n_bytes; // of the bound ones
+  for (int i = 0; i < m->n_matrices; i++) m->kept_mapped_bytes -= model_file_bytes(m->matrices[i], m->matrices[i]->n_rows);
   return true;
 }
 

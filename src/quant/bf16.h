@@ -10,4 +10,4 @@ static void bf16_decode(const void *block, float *y) {
   *y = bf16_to_f32(b.w);
 }
 
-static const struct quant quant_bf16 = {"BF16", 30, 1, sizeof(struct block_bf16), FORM_BF16, bf16_decode, NULL};
+static const struct quant quant_bf16 = {"BF16", 30, 1, sizeof(struct block_bf16), FORM_BF16, bf16_decode, NULL, NULL};

@@ -10,4 +10,4 @@ static void f16_decode(const void *block, float *y) {
   *y = f16_to_f32(b.w);
 }
 
-static const struct quant quant_f16 = {"F16", 1, 1, sizeof(struct block_f16), FORM_F16, f16_decode, NULL};
+static const struct quant quant_f16 = {"F16", 1, 1, sizeof(struct block_f16), FORM_F16, f16_decode, NULL, NULL};

@@ -23,4 +23,4 @@ static void q4_0_unpack(const void *restrict block, struct codes *restrict c) {
   c->d = b->d;
 }
 
-static const struct quant quant_q4_0 = {"Q4_0", 2, 32, sizeof(struct block_q4_0), FORM_Q4, q4_0_decode, q4_0_unpack};
+static const struct quant quant_q4_0 = {"Q4_0", 2, 32, sizeof(struct block_q4_0), FORM_Q4, q4_0_decode, q4_0_unpack, NULL};

@@ -24,4 +24,4 @@ static void q4_1_unpack(const void *restrict block, struct codes *restrict c) {
   c->m = b->m;
 }
 
-static const struct quant quant_q4_1 = {"Q4_1", 3, 32, sizeof(struct block_q4_1), FORM_Q4M, q4_1_decode, q4_1_unpack};
+static const struct quant quant_q4_1 = {"Q4_1", 3, 32, sizeof(struct block_q4_1), FORM_Q4M, q4_1_decode, q4_1_unpack, NULL};

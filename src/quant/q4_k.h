@@ -38,4 +38,4 @@ static void q4_k_decode(const void *block, float *y) {
     y[i] = f16_to_f32(b->d) * (float)c.scale[i / 32] * (float)c.q[i] - f16_to_f32(b->dmin) * (float)c.min[i / 32];
 }
 
-static const struct quant quant_q4_k = {"Q4_K", 12, 256, sizeof(struct block_q4_k), FORM_K4M, q4_k_decode, q4_k_unpack};
+static const struct quant quant_q4_k = {"Q4_K", 12, 256, sizeof(struct block_q4_k), FORM_K4M, q4_k_decode, q4_k_unpack, NULL};

@@ -40,4 +40,4 @@ static void q5_0_decode(const void *block, float *y) {
   }
 }
 
-static const struct quant quant_q5_0 = {"Q5_0", 6, 32, sizeof(struct block_q5_0), FORM_Q5, q5_0_decode, q5_0_unpack};
+static const struct quant quant_q5_0 = {"Q5_0", 6, 32, sizeof(struct block_q5_0), FORM_Q5, q5_0_decode, q5_0_unpack, NULL};

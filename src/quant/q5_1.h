@@ -22,4 +22,4 @@ static void q5_1_decode(const void *block, float *y) {
   }
 }
 
-static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack};
+static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack, NULL};

@@ -27,4 +27,4 @@ static void q5_k_decode(const void *block, float *y) {
     y[i] = f16_to_f32(b->d) * (float)c.scale[i / 32] * (float)c.q[i] - f16_to_f32(b->dmin) * (float)c.min[i / 32];
 }
 
-static const struct quant quant_q5_k = {"Q5_K", 13, 256, sizeof(struct block_q5_k), FORM_K5M, q5_k_decode, q5_k_unpack};
+static const struct quant quant_q5_k = {"Q5_K", 13, 256, sizeof(struct block_q5_k), FORM_K5M, q5_k_decode, q5_k_unpack, NULL};

@@ -31,4 +31,4 @@ static void q6_k_decode(const void *block, float *y) {
   for (int i = 0; i < 256; i++) y[i] = f16_to_f32(c.d) * (float)b->scale[i / 16] * (float)(c.q[i] - 32);
 }
 
-static const struct quant quant_q6_k = {"Q6_K", 14, 256, sizeof(struct block_q6_k), FORM_K6, q6_k_decode, q6_k_unpack};
+static const struct quant quant_q6_k = {"Q6_K", 14, 256, sizeof(struct block_q6_k), FORM_K6, q6_k_decode, q6_k_unpack, NULL};

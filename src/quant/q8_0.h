@@ -16,4 +16,4 @@ static void q8_0_unpack(const void *restrict block, struct codes *restrict c) {
   c->d = b->d;
 }
 
-static const struct quant quant_q8_0 = {"Q8_0", 8, 32, sizeof(struct block_q8_0), FORM_Q8, q8_0_decode, q8_0_unpack};
+static const struct quant quant_q8_0 = {"Q8_0", 8, 32, sizeof(struct block_q8_0), FORM_Q8, q8_0_decode, q8_0_unpack, NULL};

@@ -1,0 +1,29 @@
+/* IQ4_NL: 32 weights; w = d * table[q], q 4 bits as in Q4_0, the table not linear: more levels near zero. 4.5 bits. */
+struct block_iq4_nl {
+  uint16_t d; // half
+  uint8_t q[16];
+};
+ASSERT_SIZE(block_iq4_nl, 18);
+
+/* ggml's kvalues_iq4nl. Shared with IQ4_XS. */
+static const int8_t iq4_nl_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static void iq4_nl_decode(const void *block, float *y) {
+  const struct block_iq4_nl *b = block;
+  for (int i = 0; i < 16; i++) {
+    y[i] = f16_to_f32(b->d) * (float)iq4_nl_table[b->q[i] & 15];
+    y[i + 16] = f16_to_f32(b->d) * (float)iq4_nl_table[b->q[i] >> 4];
+  }
+}
+
+static void iq4_nl_widen(const void *restrict block, struct wide *restrict w) {
+  const struct block_iq4_nl *b = block;
+  for (int i = 0; i < 16; i++) {
+    w->q[i] = iq4_nl_table[b->q[i] & 15];
+    w->q[i + 16] = iq4_nl_table[b->q[i] >> 4];
+  }
+  w->scale[0] = w->scale[1] = f16_to_f32(b->d);
+}
+
+static const struct quant quant_iq4_nl = {"IQ4_NL", 20, 32, sizeof(struct block_iq4_nl), FORM_WIDE, iq4_nl_decode, NULL,
+                                          iq4_nl_widen};
