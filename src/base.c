@@ -278,7 +278,7 @@ static bool err_set(struct bk_error *e, int code, const char *format, ...) {
 
 static void err_prefix(struct bk_error *e, const char *name) {
   struct bk_error inner = *e;
-  if (!e->code || str_starts(str_from(e->message), str_from(name))) return;
+  if (e->code != ERR_DATA || str_starts(str_from(e->message), str_from(name))) return;
   memset(e, 0, sizeof *e);
   err_set(e, inner.code, "%.200s: %.300s", name, inner.message);
 }

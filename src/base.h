@@ -95,7 +95,7 @@ enum { // sysexits; a bk_error's code is the exit code of the program
   ERR_BUSY = 75, ERR_PERMISSION = 77
 };
 static bool err_set(struct bk_error *e, int code, const char *format, ...) BASE_PRINTF(3, 4); // always returns false
-static void err_prefix(struct bk_error *e, const char *name); // puts "name: " before the sentence, unless it is there
+static void err_prefix(struct bk_error *e, const char *name); // puts "name: " before what is wrong with data, unless it is there
 
 /* ---- checked arithmetic on sizes from outside: false on overflow ---- */
 static bool size_add(size_t a, size_t b, size_t *out);

@@ -456,13 +456,13 @@ BK_API int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, stru
   int *pages = r->pages, n_pages = r->n_pages;
   *r = (struct request){.ids = s->ids, .n_prompt = n, .n_max = n, .logits = session_logits, .context = s, .keep = true,
                         .n_done = same, .pages = pages, .n_pages = n_pages};
-  __atomic_store_n(&s->stop, 0, __ATOMIC_RELAXED);
   if (!engine_submit(g, r, e)) return 0;
   while (r->state != REQUEST_DONE) {
-    engine_step(g);
-    if (r->state != REQUEST_DONE && __atomic_load_n(&s->stop, __ATOMIC_RELAXED)) {
+    if (__atomic_exchange_n(&s->stop, 0, __ATOMIC_RELAXED)) { // also one that came before this call
       engine_finish(g, r);
       err_set(e, ERR_BUSY, "stopped after %d of %d tokens", r->n_done, n);
+    } else {
+      engine_step(g);
     }
   }
   s->n = r->n_done;

@@ -317,12 +317,28 @@ static void main_closing_line(const struct conversation *c, int prompt, int gene
           rate * bytes / 1e9, (unsigned long long)c->seed);
 }
 
+/* Text of a model to standard output. On a terminal its control characters, but line feed and tab, become '?': an answer
+ * must not steer what shows it. */
+static void main_show(struct str text) {
+  static int terminal = -1;
+  if (terminal < 0) terminal = isatty(STDOUT_FILENO);
+  for (size_t i = 0, next; i < text.len && terminal; i = next) {
+    next = i;
+    uint32_t code = utf8_decode(text, &next);
+    bool control = (code < 32 && code != '\n' && code != '\t') || (code >= 127 && code < 160);
+    if (control) fputc('?', stdout);
+    else fwrite(text.ptr + i, 1, next - i, stdout);
+  }
+  if (!terminal) fwrite(text.ptr, 1, text.len, stdout);
+}
+
 /* Answers the ids of the conversation: streams the text to standard output and keeps it in c->answer. */
 static bool main_answer(struct conversation *c, bool special, bool at_start, double start, struct bk_error *e) {
   int context = bk_model_context(c->model), prompt = c->n, generated = 0;
   char memory[1024];
   struct token_stream stream = token_stream_start(c->model->engine.model.vocab, special, at_start);
   double first = 0, began = 0;
+  bool full = false;
   c->answer.len = 0;
   main_interrupts = 0;
   main_session = c->session;
@@ -334,21 +350,23 @@ static bool main_answer(struct conversation *c, bool special, bool at_start, dou
     struct buf piece = {memory, 0, sizeof memory, false};
     token_stream_put(&stream, id, &piece);
     buf_put(&c->answer, buf_str(&piece));
-    fwrite(piece.ptr, 1, piece.len, stdout);
+    main_show(buf_str(&piece));
     if (!main_flush(e)) break;
-    if (main_interrupts || c->n >= context - 1) break;
+    full = c->n >= context - 1;
+    if (main_interrupts || full) break;
     c->ids[c->n++] = id;
   }
   main_session = NULL;
   struct buf rest = {memory, 0, sizeof memory, false};
   token_stream_end(&stream, &rest);
   buf_put(&c->answer, buf_str(&rest));
-  fwrite(rest.ptr, 1, rest.len, stdout);
+  main_show(buf_str(&rest));
   if (e->code == ERR_BUSY && main_interrupts) memset(e, 0, sizeof *e); // an answer that was stopped is no error
   if (e->code) return false;
   fputc('\n', stdout);
   if (!main_flush(e)) return false;
   main_closing_line(c, prompt, generated, first, os_seconds() - began);
+  if (full) fprintf(stderr, "[the context of %d tokens is full]\n", context);
   return true;
 }
 

@@ -32,7 +32,7 @@ static void info_types(const struct gguf *g, bool json, struct buf *b) {
   }
 }
 
-static void info_json(const struct engine *g, const char *path, struct buf *b) {
+static void info_json(const struct engine *g, const char *path, bool tape, struct buf *b) {
   const struct model *m = &g->model;
   struct engine_plan p = engine_plan(g);
   struct str template = info_text(&m->gguf, "tokenizer.chat_template");
@@ -52,8 +52,16 @@ static void info_json(const struct engine *g, const char *path, struct buf *b) {
              g->options.n_context, template.ptr ? "true" : "false");
   buf_printf(b, "\"memory\":{\"weights_mapped\":%zu,\"weights_packed\":%zu,\"keys_values\":%zu,\"scratch\":%zu,\"tables\":%zu,"
                 "\"total\":%zu},"
-                "\"threads\":%d,\"isa\":\"%s\"}\n",
+                "\"threads\":%d,\"isa\":\"%s\"",
              p.mapped, p.packed, p.keys_values, p.scratch, p.tables, p.total, g->options.n_threads, kern_names[g->options.isa]);
+  for (int i = 0; tape && i < m->tape.n_ops; i++) { // its lines, as a person sees them
+    char line[1024];
+    struct buf text = {line, 0, sizeof line, false};
+    tape_print_op(&m->tape, i, &text);
+    buf_put(b, i ? STR(",") : STR(",\"tape\":["));
+    json_put_string(b, str_slice(buf_str(&text), 0, text.len - 1));
+  }
+  buf_put(b, tape ? STR("]}\n") : STR("}\n"));
 }
 
 static void info_person(const struct engine *g, const char *path, struct buf *b) {
@@ -91,9 +99,9 @@ static bool info_print(const char *path, const struct engine_options *options, b
   static struct engine g;
   if (!engine_open(&g, path, options, e)) return false;
   struct buf b = buf_new(&a, 4 << 20);
-  if (json) info_json(&g, path, &b);
+  if (json) info_json(&g, path, tape, &b);
   else info_person(&g, path, &b);
-  if (tape) tape_print(&g.model.tape, &b);
+  if (tape && !json) tape_print(&g.model.tape, &b);
   engine_close(&g);
   return fwrite(b.ptr, 1, b.len, out) == b.len || err_set(e, ERR_IO, "cannot write to standard output");
 }
