@@ -341,6 +341,7 @@ static bool main_answer(struct conversation *c, bool special, bool at_start, dou
   bool full = false;
   c->answer.len = 0;
   main_interrupts = 0;
+  __atomic_store_n(&c->session->stop, 0, __ATOMIC_RELAXED); // of an answer that had just ended by itself
   main_session = c->session;
   while (generated < c->max_tokens && bk_session_sync(c->session, c->ids, c->n, e)) {
     int32_t id = bk_session_sample(c->session, &c->sampler, e);
