@@ -38,7 +38,14 @@
 #include "cpu.c"
 #include "sample.c"
 #include "engine.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("Os") // likewise
+#endif
 #include "store.c"
 #include "bench.c"
 #include "eval.c"
 #include "verify.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif

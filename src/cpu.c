@@ -258,7 +258,8 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
     int groups = (w->n_rows + GROUP - 1) / GROUP, a = from < 0 ? 0 : from, b = to < groups ? to : groups;
     if (a < b) {
       const struct value *v = &c->tape->values[op->out[i]];
-      struct matmul m = {w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols, rows, op->add};
+      struct matmul m = {w->quant->form, w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
+                         rows, op->add};
       if (w->packed) (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, a, b);
       else cpu_product_unpacked(c, w, &m, a, b, thread);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;

@@ -77,6 +77,7 @@ enum { PANEL_DWORDS = 12 }; // per block of 32 and column
 static size_t panel_bytes(int n_rows, int n_cols, bool floats); // bytes of all panels for any instruction set
 
 struct matmul {
+  enum form form;
   const uint8_t *w;    // packed (n_rows / GROUP, ...)
   const void *x;       // panels of n_tokens columns
   float *y;            // (n_tokens, ldy): row t gets its n_rows results

@@ -231,7 +231,7 @@ static void product(const struct kern *k, bool exact, const float *x, int n, boo
   bool floats = exact || form_shapes[mat.q->form].bits == 0;
   panel_make(k, floats, x, mat.cols, n);
   struct matmul m = {
-      (const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
+      mat.q->form, (const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
   (exact ? k->exact : k->matmul)[mat.q->form](&m, group0, group1);
 }
 
@@ -777,7 +777,8 @@ static void speed_products(const struct kern *k, double roof_bytes, const double
       int rows = n == 1 ? (int)groups * GROUP : k->widest > 4 ? 512 : 128;
       struct speed b = {.k = k, .form = q->form};
       panel_make(k, form_shapes[q->form].bits == 0, x, SPEED_COLS, n);
-      b.m = (struct matmul){(const uint8_t *)w,
+      b.m = (struct matmul){q->form,
+                            (const uint8_t *)w,
                             panel_guard.p,
                             guard_take(&out_guard, sizeof(float) * (size_t)rows * (size_t)n),
                             (size_t)rows,
