@@ -2,7 +2,21 @@
 #include "../src/quant/bf16.h"
 #include "../src/quant/f16.h"
 #include "../src/quant/f32.h"
+#include "../src/quant/iq1_m.h"
+#include "../src/quant/iq1_s.h"
+#include "../src/quant/iq2_s.h"
+#include "../src/quant/iq2_xs.h"
+#include "../src/quant/iq2_xxs.h"
+#include "../src/quant/iq3_s.h"
+#include "../src/quant/iq3_xxs.h"
 #include "../src/quant/iq4_nl.h"
+#include "../src/quant/iq4_xs.h"
+#include "../src/quant/mxfp4.h"
+#include "../src/quant/nvfp4.h"
+#include "../src/quant/q1_0.h"
+#include "../src/quant/q2_0.h"
+#include "../src/quant/q2_k.h"
+#include "../src/quant/q3_k.h"
 #include "../src/quant/q4_0.h"
 #include "../src/quant/q4_1.h"
 #include "../src/quant/q4_k.h"
@@ -11,12 +25,28 @@
 #include "../src/quant/q5_k.h"
 #include "../src/quant/q6_k.h"
 #include "../src/quant/q8_0.h"
+#include "../src/quant/tq1_0.h"
+#include "../src/quant/tq2_0.h"
 
 static const struct quant *const quant_table[] = {
   &quant_bf16,
   &quant_f16,
   &quant_f32,
+  &quant_iq1_m,
+  &quant_iq1_s,
+  &quant_iq2_s,
+  &quant_iq2_xs,
+  &quant_iq2_xxs,
+  &quant_iq3_s,
+  &quant_iq3_xxs,
   &quant_iq4_nl,
+  &quant_iq4_xs,
+  &quant_mxfp4,
+  &quant_nvfp4,
+  &quant_q1_0,
+  &quant_q2_0,
+  &quant_q2_k,
+  &quant_q3_k,
   &quant_q4_0,
   &quant_q4_1,
   &quant_q4_k,
@@ -25,4 +55,6 @@ static const struct quant *const quant_table[] = {
   &quant_q5_k,
   &quant_q6_k,
   &quant_q8_0,
+  &quant_tq1_0,
+  &quant_tq2_0,
 };

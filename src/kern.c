@@ -180,8 +180,15 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
     }
     return;
   }
+  for (int k = 0; k < n_cols && form == FORM_WIDE; k++) {
+    const uint8_t *block = w + f->bytes * (size_t)(k / BLOCK), *scale = block + 512 + 64 * (k % BLOCK / 16) + 4 * r;
+    float d, m;
+    memcpy(&d, scale, 4);
+    memcpy(&m, scale + 128, 4);
+    y[k] = d * (float)((int)form_code(block, 8, r, k % BLOCK) - 128) + m;
+  }
   size_t planes = (size_t)f->bits * 64;
-  for (int k = 0; k < n_cols; k++, y++) {
+  for (int k = 0; k < n_cols && form != FORM_WIDE; k++, y++) {
     const uint8_t *block = w + f->bytes * (size_t)(k / f->block);
     const uint8_t *halves = (f->sub == 1 ? block + planes : block) + 2 * r, *bytes = block + (f->min ? 64 : 32) + r;
     const uint8_t *codes = f->sub == 1 ? block : bytes - r + GROUP * (size_t)(f->scales + (f->min ? f->sub : 0));

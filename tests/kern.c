@@ -168,7 +168,7 @@ static void fill_block(const struct quant *q, enum pattern p, int d, int m, char
   for (size_t i = 0; i < q->block_bytes; i++)
     block[i] = (char)(p == CODES_0 ? 0 : p == CODES_1 ? 255 : (int)(rnd() & 255));
   if (p == RAW) return;
-  if (!q->unpack) { // a float: it is its own scale
+  if (!q->unpack && !q->widen) { // a float: it is its own scale
     float value = f16_to_f32(half);
     uint32_t bits = f32_bits(value);
     if (q->form == FORM_F32) memcpy(block, &value, 4);
@@ -181,10 +181,28 @@ static void fill_block(const struct quant *q, enum pattern p, int d, int m, char
   if (m >= 0) memcpy(block + m, &half, 2);
 }
 
+/* A wide format has scales of many kinds, some with exponents that overflow anything: random bytes until the weights
+ * are of a size that a model's might be. least (block): |min| of each weight. */
+static void fill_wide(const struct quant *q, enum pattern p, char *block, float *w, float *least) {
+  float most;
+  do {
+    fill_block(q, p == CODES_0 || p == CODES_1 ? p : RAW, -1, -1, block);
+    if (p == CODES_1) block[rnd_below((int)q->block_bytes)] = (char)rnd();
+    q->decode(block, w);
+    most = 0;
+    for (int i = 0; i < q->block; i++) most = !(fabsf(w[i]) <= most) ? fabsf(w[i]) : most;
+    p = p == CODES_1 ? RAW : p; // if all ones is no number
+  } while (!(most < 1e4f));
+  struct wide wide;
+  memset(&wide, 0, sizeof wide);
+  q->widen(block, &wide);
+  for (int i = 0; i < q->block; i++) least[i] = fabsf(wide.min[i / 16]);
+}
+
 static void matrix_make(struct matrix *x, const struct quant *q, int rows, int cols, enum pattern p) {
   const struct form_shape *f = &form_shapes[q->form];
   size_t n = (size_t)rows * (size_t)cols, blocks = n / (size_t)q->block;
-  int d = q->unpack ? half_at(q, false) : -1, m = f->min ? half_at(q, true) : -1;
+  int d = q->unpack ? half_at(q, false) : -1, m = q->unpack && f->min ? half_at(q, true) : -1;
   x->q = q, x->rows = rows, x->cols = cols;
   x->raw = realloc(x->raw, blocks * q->block_bytes);
   x->w = realloc(x->w, n * sizeof *x->w);
@@ -194,6 +212,10 @@ static void matrix_make(struct matrix *x, const struct quant *q, int rows, int c
     enum pattern own =
         (p >= SCALE_INF && p < RAW) && rnd_below(4) ? SANE : p; // some blocks, so that some rows stay whole
     struct codes c;
+    if (q->widen) {
+      fill_wide(q, p, block, x->w + b * (size_t)q->block, x->least + b * (size_t)q->block);
+      continue;
+    }
     fill_block(q, own, d, m, block);
     q->decode(block, x->w + b * (size_t)q->block);
     if (f->min) q->unpack(block, &c);
@@ -321,7 +343,10 @@ static void test_product(const struct kern *k, const struct quant *q, bool exact
       for (int r = 0; r < rows && is_scalar; r++) {
         bool same = true;
         form_row(q->form, mat.packed.p, cols, r, row);
-        for (int i = 0; i < cols; i++) same = same && same_bits(row[i], mat.w[(size_t)r * (size_t)cols + (size_t)i]);
+        for (int i = 0; i < cols; i++) {
+          float want = mat.w[(size_t)r * (size_t)cols + (size_t)i];
+          same = same && (row[i] == want || same_bits(row[i], want)); // 0 and -0 are one weight
+        }
         row_check(same, "%s: unpacked row %d is not what decode gives", pattern_names[p], r);
       }
       free(row);

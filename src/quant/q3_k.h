@@ -1,0 +1,33 @@
+/* Q3_K: 256 weights in 16 blocks of 16; w = d * (scale[j] - 32) * (q - 4), scale 6 bits, q 3 bits: two as in Q2_K;
+ * the third of weight i is bit i / 32 of byte i % 32 of high. 3.4375 bits per weight. */
+struct block_q3_k {
+  uint8_t high[32];
+  uint8_t q[64];
+  uint8_t scale[12]; // nibbles: bytes 0..7, the low ones first; upper pairs of bits: bytes 8..11, the lowest first
+  uint16_t d;        // half
+};
+ASSERT_SIZE(block_q3_k, 110);
+
+static float q3_k_scale(const struct block_q3_k *b, int j) {
+  int scale = (b->scale[j % 8] >> 4 * (j / 8) & 15) | (b->scale[8 + j % 4] >> 2 * (j / 4) & 3) << 4;
+  return f16_to_f32(b->d) * (float)(scale - 32);
+}
+
+static void q3_k_decode(const void *block, float *y) {
+  const struct block_q3_k *b = block;
+  for (int i = 0; i < 256; i++) {
+    int q = (b->q[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3) | (b->high[i % 32] >> (i / 32) & 1) << 2;
+    y[i] = q3_k_scale(b, i / 16) * (float)(q - 4);
+  }
+}
+
+static void q3_k_widen(const void *restrict block, struct wide *restrict w) {
+  const struct block_q3_k *b = block;
+  q2_k_codes(b->q, 4, w->q);
+  for (int j = 0; j < 8; j++)
+    for (int i = 0; i < 32; i++) w->q[32 * j + i] = (int8_t)(w->q[32 * j + i] + (b->high[i] >> j & 1) * 4);
+  for (int j = 0; j < 16; j++) w->scale[j] = q3_k_scale(b, j);
+}
+
+static const struct quant quant_q3_k = {"Q3_K", 11, 256, sizeof(struct block_q3_k), FORM_WIDE, q3_k_decode, NULL,
+                                        q3_k_widen};
