@@ -75,6 +75,8 @@ gen: ## run the generators of gen/
 	@mkdir -p build; if [ -f /usr/share/unicode/UnicodeData.txt ]; then \
 	   python3 tools/gen_unicode.py >build/unicode.h && { cmp -s build/unicode.h gen/unicode.h || cp build/unicode.h gen/unicode.h; }; \
 	 else echo "gen/unicode.h kept; to make it: apt-get install unicode-data"; fi
+	@if python3 -c 'import gguf' 2>/dev/null; then tools/gen_grids.py >gen/grids.tmp && mv gen/grids.tmp gen/grids.h; \
+	 else echo "gen/grids.h kept; to make it: pip install gguf"; fi
 
 split: ## prove that every file uses only what stands above it
 	@tools/split.sh $(CC)

@@ -10,11 +10,11 @@ ASSERT_SIZE(block_q2_k, 84);
 
 static void q2_k_decode(const void *block, float *y) {
   const struct block_q2_k *b = block;
-  for (int i = 0; i < 256; i++) {
-    int q = b->q[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3;
-    float scale = f16_to_f32(b->d) * (float)(b->scale_min[i / 16] & 15);
-    float min = f16_to_f32(b->dmin) * (float)(b->scale_min[i / 16] >> 4);
-    y[i] = scale * (float)q - min;
+  for (int j = 0; j < 16; j++) {
+    float scale = f16_to_f32(b->d) * (float)(b->scale_min[j] & 15);
+    float min = f16_to_f32(b->dmin) * (float)(b->scale_min[j] >> 4);
+    for (int i = 16 * j; i < 16 * j + 16; i++)
+      y[i] = scale * (float)(b->q[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3) - min;
   }
 }
 
@@ -27,10 +27,11 @@ static void q2_k_codes(const uint8_t *restrict q, int offset, int8_t *restrict c
 
 static void q2_k_widen(const void *restrict block, struct wide *restrict w) {
   const struct block_q2_k *b = block;
+  float d = f16_to_f32(b->d), dmin = -f16_to_f32(b->dmin);
   q2_k_codes(b->q, 0, w->q);
   for (int j = 0; j < 16; j++) {
-    w->scale[j] = f16_to_f32(b->d) * (float)(b->scale_min[j] & 15);
-    w->min[j] = -(f16_to_f32(b->dmin) * (float)(b->scale_min[j] >> 4));
+    w->scale[j] = d * (float)(b->scale_min[j] & 15);
+    w->min[j] = dmin * (float)(b->scale_min[j] >> 4);
   }
 }
 

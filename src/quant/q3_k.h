@@ -8,25 +8,25 @@ struct block_q3_k {
 };
 ASSERT_SIZE(block_q3_k, 110);
 
-static float q3_k_scale(const struct block_q3_k *b, int j) {
-  int scale = (b->scale[j % 8] >> 4 * (j / 8) & 15) | (b->scale[8 + j % 4] >> 2 * (j / 4) & 3) << 4;
-  return f16_to_f32(b->d) * (float)(scale - 32);
+static int q3_k_scale(const uint8_t packed[12], int j) {
+  return (packed[j % 8] >> 4 * (j / 8) & 15) | (packed[8 + j % 4] >> 2 * (j / 4) & 3) << 4;
 }
 
 static void q3_k_decode(const void *block, float *y) {
   const struct block_q3_k *b = block;
   for (int i = 0; i < 256; i++) {
     int q = (b->q[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3) | (b->high[i % 32] >> (i / 32) & 1) << 2;
-    y[i] = q3_k_scale(b, i / 16) * (float)(q - 4);
+    y[i] = f16_to_f32(b->d) * (float)(q3_k_scale(b->scale, i / 16) - 32) * (float)(q - 4);
   }
 }
 
 static void q3_k_widen(const void *restrict block, struct wide *restrict w) {
   const struct block_q3_k *b = block;
+  float d = f16_to_f32(b->d);
   q2_k_codes(b->q, 4, w->q);
   for (int j = 0; j < 8; j++)
     for (int i = 0; i < 32; i++) w->q[32 * j + i] = (int8_t)(w->q[32 * j + i] + (b->high[i] >> j & 1) * 4);
-  for (int j = 0; j < 16; j++) w->scale[j] = q3_k_scale(b, j);
+  for (int j = 0; j < 16; j++) w->scale[j] = d * (float)(q3_k_scale(b->scale, j) - 32);
 }
 
 static const struct quant quant_q3_k = {"Q3_K", 11, 256, sizeof(struct block_q3_k), FORM_WIDE, q3_k_decode, NULL,
