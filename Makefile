@@ -16,7 +16,7 @@ CC     ?= cc
 AR     ?= ar
 PREFIX ?= /usr/local
 MODEL  ?= smollm2-135m
-PROMPT ?= What is a bodkin, and what was it good for? Answer in one sentence.
+PROMPT ?= Explain in one sentence what a computer program is.
 TIME   ?= 60
 FUZZ   ?= $(patsubst tests/fuzz_%.c,%,$(filter-out %/fuzz_main.c,$(wildcard tests/fuzz_*.c)))
 
@@ -57,7 +57,7 @@ bodkin: build/release/bodkin
 
 run: all ## build, fetch the default model if it is not there, answer one prompt; MODEL=, PROMPT=
 	@tools/fetch $(MODEL)
-	@./bodkin run -m $(MODEL) "$(PROMPT)"
+	@./bodkin run -m $(MODEL) --temperature 0 "$(PROMPT)"
 
 test: needs ## build and run every test that needs no GPU
 	@$(MAKE) --no-print-directory tested

@@ -46,10 +46,15 @@ void *malloc(size_t n) {
 
 enum { OS_HUGE = 2 << 20 }; // bytes of a huge page on x86-64 and on arm64 with 4 KiB pages
 
+static size_t os_page(void) { // bytes: 4, 16 or 64 KiB
+  long n = sysconf(_SC_PAGESIZE);
+  return n > 0 ? (size_t)n : 65536;
+}
+
 static struct arena os_reserve(size_t bytes, struct bk_error *e) {
   BK_ASSERT(!os_alloc_forbidden);
-  size_t align = bytes >= OS_HUGE ? OS_HUGE : 4096, total;
-  if (bytes <= SIZE_MAX / 2) bytes = size_align(bytes ? bytes : 1, 4096);
+  size_t page = os_page(), align = bytes >= OS_HUGE ? OS_HUGE : page, total;
+  if (bytes <= SIZE_MAX / 2) bytes = size_align(bytes ? bytes : 1, page);
   if (bytes > SIZE_MAX / 2 || !size_add(bytes, align, &total)) {
     err_set(e, ERR_OS, "out of memory: %zu bytes wanted", bytes);
     return (struct arena){0, 0};
@@ -71,7 +76,7 @@ static void os_release(struct arena whole) {
 
 static void os_forget(const void *p, size_t bytes) {
 #ifdef MADV_DONTNEED
-  uintptr_t beg = ((uintptr_t)p + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)p + bytes) & ~(uintptr_t)4095;
+  uintptr_t page = os_page(), beg = ((uintptr_t)p + page - 1) & ~(page - 1), end = ((uintptr_t)p + bytes) & ~(page - 1);
   if (end > beg) madvise((void *)beg, end - beg, MADV_DONTNEED);
 #else
   (void)p, (void)bytes;
@@ -80,7 +85,7 @@ static void os_forget(const void *p, size_t bytes) {
 
 static void os_want_huge(const void *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
-  uintptr_t beg = ((uintptr_t)p + 4095) & ~(uintptr_t)4095, end = ((uintptr_t)p + bytes) & ~(uintptr_t)4095;
+  uintptr_t page = os_page(), beg = ((uintptr_t)p + page - 1) & ~(page - 1), end = ((uintptr_t)p + bytes) & ~(page - 1);
   if (end > beg) madvise((void *)beg, end - beg, MADV_HUGEPAGE);
 #else
   (void)p, (void)bytes;
