@@ -293,7 +293,7 @@ static bool eval_fill(struct eval *v, FILE *in) {
       if (!eval_read_line(in, &j->memory, &line, &j->error)) return false;
       if (line.len == 0 && !j->error.code) continue;
       if (j->error.code || !eval_start(v, j, line, &j->error)) eval_answer_error(v, j);
-      os_forget(whole.beg, (size_t)(whole.end - whole.beg) & (j->request.state == REQUEST_NEW && line.len > 1 << 20 ? SIZE_MAX : 0));
+      if (j->request.state == REQUEST_NEW && line.len > 1 << 20) os_forget(whole.beg, (size_t)(whole.end - whole.beg));
     }
   }
   return true;
