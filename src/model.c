@@ -5,6 +5,19 @@
  * SPDX-License-Identifier: MIT */
 #include "model.h"
 
+/* Keys that most architectures have. */
+#define DECODER_KEYS \
+    KEY_NEED_INT("context_length", n_ctx_train, 1, 1 << 26), \
+    KEY_NEED_INT("embedding_length", n_embd, 1, 1 << 17), \
+    KEY_NEED_INT("block_count", n_layer, 1, 1024), \
+    KEY_NEED_INT("feed_forward_length", n_ff, 1, 1 << 20), \
+    KEY_NEED_INT("attention.head_count", n_head, 1, 1024), \
+    KEY_MAY_INT("attention.head_count_kv", n_head_kv, 1, 1024, 0), \
+    KEY_MAY_INT("attention.key_length", head_dim, 1, 1024, 0), \
+    KEY_MAY_INT("attention.value_length", value_dim, 1, 1024, 0), \
+    KEY_MAY_INT("rope.dimension_count", n_rot, 2, 1024, 0), \
+    KEY_NEED_FLOAT("attention.layer_norm_rms_epsilon", eps, 0, 1)
+
 #define ROPE_SCALING_KEYS                                                                                          \
   {"rope.scaling.type", KEY_STRING, HP(rope_scaling), 0, 0, false, 0},                                             \
     KEY_MAY_FLOAT("rope.scaling.factor", rope_factor, 1e-6, 1e6, 0),                                               \

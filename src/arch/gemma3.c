@@ -1,16 +1,7 @@
 /* arch/gemma3.c -- Gemma 3: embedding times sqrt(n_embd), norms of q and k, norms before and after both halves of a
  * layer, five layers with a short window and their own rope base to one that sees all. (Gemma 3 report, 2025) */
 static const struct key_row gemma3_keys[] = {
-  KEY_NEED_INT("context_length", n_ctx_train, 1, 1 << 26),
-  KEY_NEED_INT("embedding_length", n_embd, 1, 1 << 17),
-  KEY_NEED_INT("block_count", n_layer, 1, 1024),
-  KEY_NEED_INT("feed_forward_length", n_ff, 1, 1 << 20),
-  KEY_NEED_INT("attention.head_count", n_head, 1, 1024),
-  KEY_MAY_INT("attention.head_count_kv", n_head_kv, 1, 1024, 0),
-  KEY_MAY_INT("attention.key_length", head_dim, 1, 1024, 0),
-  KEY_MAY_INT("attention.value_length", value_dim, 1, 1024, 0),
-  KEY_MAY_INT("rope.dimension_count", n_rot, 2, 1024, 0),
-  KEY_NEED_FLOAT("attention.layer_norm_rms_epsilon", eps, 0, 1),
+  DECODER_KEYS,
   KEY_MAY_FLOAT("rope.freq_base", rope_base, 1, 1e12, 1e6),
   KEY_MAY_FLOAT("rope.freq_base_swa", rope_base_local, 1, 1e12, 10000),
   KEY_MAY_INT("attention.sliding_window", window, 0, 1 << 26, 0),

@@ -1,16 +1,7 @@
 /* arch/llama.c -- LLaMA and the many models of its shape: RMS norm before attention and before a gated feed-forward,
  * rotated pairs, shared key/value heads, output tied to the embedding or not. (Touvron et al., 2023) */
 static const struct key_row llama_keys[] = {
-  KEY_NEED_INT("context_length", n_ctx_train, 1, 1 << 26),
-  KEY_NEED_INT("embedding_length", n_embd, 1, 1 << 17),
-  KEY_NEED_INT("block_count", n_layer, 1, 1024),
-  KEY_NEED_INT("feed_forward_length", n_ff, 1, 1 << 20),
-  KEY_NEED_INT("attention.head_count", n_head, 1, 1024),
-  KEY_MAY_INT("attention.head_count_kv", n_head_kv, 1, 1024, 0),
-  KEY_MAY_INT("attention.key_length", head_dim, 1, 1024, 0),
-  KEY_MAY_INT("attention.value_length", value_dim, 1, 1024, 0),
-  KEY_MAY_INT("rope.dimension_count", n_rot, 2, 1024, 0),
-  KEY_NEED_FLOAT("attention.layer_norm_rms_epsilon", eps, 0, 1),
+  DECODER_KEYS,
   KEY_MAY_FLOAT("rope.freq_base", rope_base, 1, 1e12, 10000),
   KEY_MAY_INT("expert_count", n_expert, 0, 0, 0), // mixtures of experts are not supported
   ROPE_SCALING_KEYS,
