@@ -27,7 +27,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-unu
 ASAN := address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 # At -O1 a sanitized build of the kernels takes minutes, at -O0 seconds.
 # BK_DEBUG replaces malloc to catch allocations in a step; so do sanitizers for their own ends, hence never both.
-MODE_release  := -O3
+MODE_release  := -O3 -fno-asynchronous-unwind-tables
 MODE_debug    := -O1 -g -DBK_DEBUG
 MODE_sanitize := -O0 -g -fsanitize=$(ASAN)
 MODE_fuzz     := -O1 -g -fsanitize=fuzzer,$(ASAN)
