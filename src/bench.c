@@ -96,7 +96,7 @@ static void bench_cost(const struct engine *g, bool head, double *bytes, double 
   for (int i = 0; i < t->n_ops; i++)
     for (int k = 0; k < t->ops[i].n_out && t->ops[i].kind == OP_MATMUL && t->ops[i].head == head; k++) {
       const struct weight *w = t->ops[i].w[k];
-      *bytes += (double)form_bytes(w->quant->form, w->n_rows, w->n_cols);
+      *bytes += w->packed ? (double)form_bytes(w->quant->form, w->n_rows, w->n_cols) : (double)model_file_bytes(w, w->n_rows);
       *operations += 2.0 * w->n_rows * w->n_cols;
     }
 }
@@ -172,9 +172,51 @@ static void bench_sort(struct bench_result *r, int n) { // by time
     }
 }
 
-/* Runs one case `repeat` times after a warm-up and prints the median. */
-static bool bench_case(struct engine *g, const struct bench_case *c, int repeat, const struct bench_roof *roof, bool json, FILE *out,
-                       struct bk_error *e) {
+/* "matmul ffn_down": what an operation is called in a profile, whatever its layer. */
+static void bench_label(const struct op *op, int phase, char *label, size_t size) {
+  struct str name = op->w[0] ? op->w[0]->name : STR_NONE;
+  size_t layer = str_starts(name, STR("blk.")) ? str_find(name, STR("."), 4) : SIZE_MAX;
+  if (layer != SIZE_MAX) name = str_slice(name, layer + 1, name.len);
+  if (str_ends(name, STR(".weight"))) name.len -= sizeof ".weight" - 1;
+  const char *part = op->kind != OP_MATMUL ? "" : phase ? " product" : " input";
+  snprintf(label, size, "%s%s%s" STR_FMT, tape_op_names[op->kind], part, name.len ? " " : "", STR_ARG(name));
+}
+
+/* Where the time of the threads went, operations of all layers together, the longest first. */
+static void bench_print_profile(FILE *out, const struct engine *g, double seconds, double runs, double rows, bool prompt) {
+  enum { LABELS = 64 };
+  struct { char label[96]; double seconds, operations; } all[LABELS];
+  const struct tape *t = &g->model.tape;
+  int n = 0, n_threads = g->cpu.pool.n_threads;
+  for (int i = 0; i < 2 * t->n_ops; i++) {
+    const struct op *op = &t->ops[i / 2];
+    char label[96];
+    double spent = 0, operations = 0;
+    for (int k = 0; k < n_threads; k++) spent += g->cpu.profile[2 * t->n_ops * k + i];
+    for (int k = 0; k < op->n_out && i % 2; k++)
+      operations += 2.0 * op->w[k]->n_rows * op->w[k]->n_cols * runs * (op->head && prompt ? 1 : rows);
+    bench_label(op, i % 2, label, sizeof label);
+    int at = 0;
+    while (at < n && strcmp(all[at].label, label)) at++;
+    if (spent == 0 || at == LABELS) continue;
+    if (at == n) memset(&all[n++], 0, sizeof all[0]), memcpy(all[at].label, label, sizeof label);
+    all[at].seconds += spent;
+    all[at].operations += operations;
+  }
+  for (int shown = 0; shown < n; shown++) {
+    int top = 0;
+    for (int i = 1; i < n; i++) top = all[i].seconds > all[top].seconds ? i : top;
+    fprintf(out, "  %5.1f %%  %9.3f ms", 100 * all[top].seconds / (seconds * n_threads), all[top].seconds / runs * 1e3);
+    if (all[top].operations > 0) fprintf(out, "  %7.1f GOPS a thread", all[top].operations / all[top].seconds / 1e9);
+    else fprintf(out, "  %21s", "");
+    fprintf(out, "  %s\n", all[top].label);
+    all[top].seconds = -1;
+  }
+}
+
+/* Runs one case `repeat` times after a warm-up and prints the median; with `profile`, where the time of all runs went. */
+static bool bench_case(struct engine *g, const struct bench_case *c, int repeat, const struct bench_roof *roof, bool json, bool profile,
+                       FILE *out, struct bk_error *e) {
   struct bench_result all[BENCH_MAX_REPEAT] = {{0, 0, 0, 0}}, warm;
   int each = (c->test == BENCH_PREFILL ? c->n : c->n + (c->depth > 0 ? c->depth : 1)) + 2;
   if (c->test == BENCH_LOAD) {
@@ -185,14 +227,28 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
   if (each > g->options.n_context + 2 || c->batch > g->options.n_sequences)
     return err_set(e, ERR_USAGE, "%d tokens in each of %d sequences do not fit a context of %d in %d", each - 2, c->batch,
                    g->options.n_context, g->options.n_sequences);
-  struct arena memory = os_reserve((size_t)c->batch * ((size_t)each * 4 + sizeof(struct request)) + 4096, e), a = memory;
+  size_t n_profile = profile ? 2 * (size_t)g->model.tape.n_ops * (size_t)g->cpu.pool.n_threads : 0;
+  size_t bytes = (size_t)c->batch * ((size_t)each * 4 + sizeof(struct request)) + n_profile * sizeof(double) + 4096;
+  struct arena memory = os_reserve(bytes, e), a = memory;
   if (!memory.beg) return false;
   struct request *r = ARENA_NEW(&a, struct request, (size_t)c->batch);
   int32_t *ids = ARENA_NEW(&a, int32_t, (size_t)c->batch * (size_t)each);
   bool ok = bench_run(g, c, r, ids, each, &warm, e);
-  for (int i = 0; ok && i < repeat; i++) ok = bench_run(g, c, r, ids, each, &all[i], e);
+  g->cpu.profile = profile ? ARENA_NEW(&a, double, n_profile) : NULL;
+  double seconds = 0;
+  for (int i = 0; ok && i < repeat; i++) {
+    double start = os_seconds();
+    ok = bench_run(g, c, r, ids, each, &all[i], e);
+    seconds += os_seconds() - start;
+  }
   bench_sort(all, repeat);
   if (ok) bench_print(out, g, c, &all[repeat / 2], roof, json);
+  if (ok && g->cpu.profile) {
+    bool prompt = c->test == BENCH_PREFILL; // of the others the prompts are in it too, if there are any
+    bench_print_profile(out, g, seconds, prompt ? repeat : (double)repeat * (c->n + 1), prompt ? c->n : c->batch,
+                        prompt);
+  }
+  g->cpu.profile = NULL;
   os_release(memory);
   return ok;
 }

@@ -168,6 +168,7 @@ struct cpu {
   const struct batch *batch;
   int out_first, out_n;    // output rows of the head's slice
   int first_op;            // of the section being run
+  double *profile;         // (n_threads, n_ops, 2) seconds spent in both phases of every operation; NULL: not asked for
 };
 
 static size_t cpu_thread_bytes(const struct tape *t, int max_pages) {
@@ -359,11 +360,13 @@ static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread)
 static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   struct cpu *c = context;
   const struct op *op = &c->tape->ops[c->first_op + phase / 2];
+  double start = c->profile ? os_seconds() : 0;
   if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread);
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
+  if (c->profile) c->profile[2 * (c->tape->n_ops * thread + c->first_op) + phase] += os_seconds() - start;
 }
 
 /* Chunks of both phases of an operation: few enough that taking them costs nothing, enough that nobody waits long. */

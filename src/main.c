@@ -20,7 +20,7 @@ struct options {
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  int64_t exact, special, add_special, lines, decode, json, tape, help, version;
+  int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
   const char *words[MAIN_WORDS]; // what is no option
   int n_words;
 };
@@ -60,6 +60,7 @@ static const struct option options_table[] = {
   {"decode", 0, OPTION_FLAG, OPTION(decode), 0, 0, "           arrays of ids back to text (tokenize)"},
   {"json", 0, OPTION_FLAG, OPTION(json), 0, 0, "             for programs (info, bench)"},
   {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
+  {"profile", 0, OPTION_FLAG, OPTION(profile), 0, 0, "          where the time goes, operation by operation (bench)"},
   {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
   {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch or load (bench)"},
   {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
@@ -566,10 +567,10 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   if (!o->json)
     fprintf(stdout, "%s, %d threads; roof %.1f GB/s, %.0f GOPS\n", g.cpu.kern->name, g.cpu.pool.n_threads, roof.gb_per_second, roof.gops);
   int repeat = o->repeat > 0 ? (int)o->repeat : 5;
-  if (o->test) return bench_case(&g, &one, repeat, &roof, o->json != 0, stdout, e) && main_flush(e);
+  if (o->test) return bench_case(&g, &one, repeat, &roof, o->json != 0, o->profile && !o->json, stdout, e) && main_flush(e);
   for (int i = 0; i < ARRAY_LEN(bench_standard); i++)
     if (bench_standard[i].n + bench_standard[i].depth < g.options.n_context && // a small model is not made for all of them
-        !bench_case(&g, &bench_standard[i], repeat, &roof, o->json != 0, stdout, e)) return false;
+        !bench_case(&g, &bench_standard[i], repeat, &roof, o->json != 0, o->profile && !o->json, stdout, e)) return false;
   return main_flush(e);
 }
 
