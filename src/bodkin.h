@@ -77,7 +77,8 @@ enum { BK_ADD_SPECIAL = 1,    /* begin and end tokens as the model wants them */
        BK_PARSE_SPECIAL = 2 };/* control tokens written in the text become control tokens: only for text you trust */
 
 /* Text to at most `max` ids. Result: their number; -1 with an error if they do not fit or the model has no vocabulary. */
-BK_API int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max, struct bk_error *e);
+BK_API int bk_model_tokenize(struct bk_model *m, const char *text, size_t bytes, int flags, int32_t *ids, int max,
+                             struct bk_error *e);
 
 /* The bytes of a token, at most `max` of them, not terminated; a character may be spread over several tokens.
  * Result: the bytes written; 0 for control tokens and for ids out of range. */
