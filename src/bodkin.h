@@ -104,7 +104,8 @@ BK_API void bk_session_close(struct bk_session *s); /* NULL is allowed */
  * 75 if bk_session_stop was called meanwhile), and then what the session holds is a prefix of the ids. */
 BK_API int bk_session_sync(struct bk_session *s, const int32_t *ids, int n, struct bk_error *e);
 
-/* Ends the running bk_session_sync, or the next if none runs, before its next step. The only function that a signal handler or another thread may call. */
+/* Ends the running bk_session_sync, or the next if none runs, before its next step. The only function that a signal
+ * handler or another thread may call. */
 BK_API void bk_session_stop(struct bk_session *s);
 
 /* Logits after the last token of a successful sync, bk_model_vocabulary of them; valid until the next call that takes the
