@@ -171,18 +171,26 @@ struct cpu {
   double *profile;         // (n_threads, n_ops, 2) seconds spent in both phases of every operation; NULL: not asked for
 };
 
-static size_t cpu_thread_bytes(const struct tape *t, int max_pages) {
-  return size_align(t->attention_floats * 4, 64) + size_align((size_t)t->widest_row * 4, 64) +
-         size_align((size_t)max_pages * 2 * sizeof(char *), 64) + t->group_bytes;
+/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, one packed group of rows. */
+enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_GROUP, CPU_END };
+
+static size_t cpu_part_offset(const struct tape *t, int max_pages, enum cpu_part part) {
+  const size_t bytes[CPU_END] = {t->attention_floats * sizeof(float), (size_t)t->widest_row * sizeof(float),
+                                 (size_t)max_pages * 2 * sizeof(char *), t->group_bytes};
+  size_t at = 0;
+  for (int i = 0; i < (int)part; i++) at += size_align(bytes[i], 64);
+  return at;
+}
+
+static size_t cpu_thread_bytes(const struct tape *t, int max_pages) { return cpu_part_offset(t, max_pages, CPU_END); }
+
+static void *cpu_scratch(const struct cpu *c, int thread, enum cpu_part part) {
+  return c->thread_scratch[thread] + cpu_part_offset(c->tape, c->max_pages, part);
 }
 
 static float *cpu_row(const struct cpu *c, int value, int row) {
   const struct value *v = &c->tape->values[value];
   return (float *)(void *)(c->values + v->offset) + (size_t)v->stride * (size_t)row;
-}
-
-static float *cpu_row_scratch(const struct cpu *c, int thread) {
-  return (float *)(void *)(c->thread_scratch[thread] + size_align(c->tape->attention_floats * 4, 64));
 }
 
 static int cpu_rows(const struct cpu *c, const struct op *op) { return op->head ? c->out_n : c->batch->n_rows; }
@@ -194,8 +202,7 @@ enum { CPU_ROWS = 4 }; // rows of a chunk of an operation that works row by row
 static void cpu_embed_row(const struct weight *w, int32_t token, float scale, float *y) {
   if (w->packed) form_row(w->quant->form, w->packed, w->n_cols, token, y);
   else {
-    size_t row_bytes = (size_t)(w->n_cols / w->quant->block) * w->quant->block_bytes;
-    const char *block = (const char *)w->file + row_bytes * (size_t)token;
+    const char *block = (const char *)w->file + model_file_bytes(w, token); // behind the rows before it
     for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
   }
   for (int k = 0; k < w->n_cols && scale != 1.0f; k++) y[k] *= scale;
@@ -219,7 +226,7 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
   const bool floats = cpu_float_panels(c, op);
   size_t column_bytes = floats ? (size_t)n_cols * 4 : (size_t)(n_cols / BLOCK) * PANEL_DWORDS * 4;
   char *panel = c->panels + column_bytes * (size_t)first;
-  float *temporary = cpu_row_scratch(c, thread);
+  float *temporary = cpu_scratch(c, thread, CPU_ROW);
   for (int i = 0; i < width; i++) {
     const float *x = NULL;
     if (first + i < rows) {
@@ -238,16 +245,20 @@ static int cpu_groups(const struct op *op) {
   return n;
 }
 
+static void cpu_multiply(const struct cpu *c, const struct matmul *m, int a, int b) {
+  (c->exact ? c->kern->exact : c->kern->matmul)[m->form](m, a, b);
+}
+
 /* Groups [a, b) of a matrix that is kept as it lies in the file: each is packed into scratch, multiplied, forgotten. */
 static void cpu_product_unpacked(const struct cpu *c, const struct weight *w, const struct matmul *whole, int a, int b, int thread) {
-  uint8_t *group = (uint8_t *)c->thread_scratch[thread] + cpu_thread_bytes(c->tape, c->max_pages) - c->tape->group_bytes;
+  uint8_t *group = cpu_scratch(c, thread, CPU_GROUP);
   for (int g = a; g < b; g++) {
     struct matmul m = *whole;
     form_pack_group(w->quant, w->file, w->n_rows, w->n_cols, g * GROUP, group);
     m.w = group;
     m.y += g * GROUP;
     m.n_rows = w->n_rows - g * GROUP;
-    (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, 0, 1);
+    cpu_multiply(c, &m, 0, 1);
   }
 }
 
@@ -261,7 +272,7 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
       const struct value *v = &c->tape->values[op->out[i]];
       struct matmul m = {w->quant->form, w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
                          rows, op->add};
-      if (w->packed) (c->exact ? c->kern->exact : c->kern->matmul)[w->quant->form](&m, a, b);
+      if (w->packed) cpu_multiply(c, &m, a, b);
       else cpu_product_unpacked(c, w, &m, a, b, thread);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
       for (int t = 0; t < rows && op->bias[i]; t++)
@@ -319,12 +330,11 @@ static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thr
   const struct batch_segment *s = b->segments;
   while (tile >= (s->n_rows + each - 1) / each) tile -= (s->n_rows + each - 1) / each, s++;
   int row0 = tile * each, n_rows = s->n_rows - row0 < each ? s->n_rows - row0 : each;
-  const char **k = (const char **)(void *)(c->thread_scratch[thread] + size_align(c->tape->attention_floats * 4, 64) +
-                                           size_align((size_t)c->tape->widest_row * 4, 64));
+  const char **k = cpu_scratch(c, thread, CPU_PAGES);
   const char **v = k + c->max_pages;
   struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
                         .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .n = n_rows * n_heads, .scale = op->scale,
-                        .softcap = op->softcap, .scratch = (float *)(void *)c->thread_scratch[thread]};
+                        .softcap = op->softcap, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
       int row = s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
@@ -348,7 +358,7 @@ static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread)
   if (op->kind == OP_HEADS) cpu_heads_row(c, op, row);
   if (op->kind == OP_SOFTCAP) c->kern->softcap(cpu_row(c, op->out[0], row), c->tape->values[op->out[0]].width, op->softcap);
   if (op->kind == OP_NORM_ADD) {
-    float *to = cpu_row(c, op->out[0], row), *normed = cpu_row_scratch(c, thread);
+    float *to = cpu_row(c, op->out[0], row), *normed = cpu_scratch(c, thread, CPU_ROW);
     int n = c->tape->values[op->out[0]].width;
     c->kern->rms_norm(cpu_row(c, op->in[0], row), op->norm[0], op->eps, n, normed);
     for (int i = 0; i < n; i++) to[i] += normed[i];

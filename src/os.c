@@ -10,7 +10,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
@@ -90,11 +89,6 @@ static void os_want_huge(const void *p, size_t bytes) {
 #else
   (void)p, (void)bytes;
 #endif
-}
-
-static size_t os_resident_peak(void) {
-  struct rusage u;
-  return getrusage(RUSAGE_SELF, &u) == 0 ? (size_t)u.ru_maxrss * 1024 : 0; // KiB on Linux
 }
 
 /* ---- files ---- */

@@ -14,7 +14,6 @@ static void os_release(struct arena whole);        // `whole` as os_reserve retu
 static void os_forget(const void *p, size_t bytes); // whole pages inside the range are given back; a file's come again when read
 static void os_want_huge(const void *p, size_t bytes);
 static void os_forbid_alloc(bool forbidden);       // per thread: debug builds also trap the C library's malloc
-static size_t os_resident_peak(void);              // bytes, of this process so far; 0 if unknown
 
 /* ---- files ---- */
 struct os_file {
