@@ -27,10 +27,12 @@
 #define BASE_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define BASE_NORETURN __attribute__((noreturn))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 #else
 #define BASE_PRINTF(at, first)
 #define BASE_NORETURN
 #define ALWAYS_INLINE static inline
+#define NOINLINE __attribute__((noinline))
 #endif
 
 /* ---- assertions: our bugs, never their input ---- */

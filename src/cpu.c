@@ -297,8 +297,8 @@ static void cpu_heads_row(struct cpu *c, const struct op *op, int row) {
   for (int h = 0; h < op->n_head_kv; h++, k += op->head_dim, v += op->value_dim) {
     if (op->norm[1]) c->kern->rms_norm(k, op->norm[1], op->eps, op->head_dim, k);
     if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
-    kv_put_key(c->kv, kv_keys(c->kv, page, op->layer, h), op->head_dim, slot, k);
-    kv_put_value(c->kv, kv_values(c->kv, page, op->layer, h), op->value_dim, slot, v);
+    kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, h), op->head_dim, slot, k);
+    kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, h), op->value_dim, slot, v);
   }
 }
 

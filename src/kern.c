@@ -211,18 +211,18 @@ static size_t panel_bytes(int n_rows, int n_cols, bool floats) {
   return columns * (floats ? (size_t)n_cols : (size_t)(n_cols / BLOCK) * PANEL_DWORDS) * 4;
 }
 
-static size_t attention_scratch(int head_dim, int value_dim) {
-  return size_align((size_t)head_dim * 12, 16) + 12 * KV_LANES + 12 * size_align((size_t)value_dim, 16) + 16;
+static size_t attention_scratch(int head_dim, int value_dim) { // queries, scores and weights, two times what is mixed
+  return size_align((size_t)head_dim + 1, 16) * 12 + 12 * KV_LANES * 3 / 2 + 2 * 12 * size_align((size_t)value_dim, GROUP) + 16;
 }
 
 static size_t kern_key_bytes(enum kv_type type, int head_dim) {
-  return type == KV_Q8 ? (size_t)((head_dim + BLOCK - 1) / BLOCK) * (2 * GROUP + GROUP * BLOCK)
-                       : (size_t)head_dim * GROUP * (type == KV_F32 ? 4 : 2);
+  size_t blocks = (size_t)((head_dim + BLOCK - 1) / BLOCK);
+  return type == KV_F32 ? (size_t)head_dim * GROUP * 4 : blocks * GROUP * (4 + BLOCK * (type == KV_F16 ? 2 : 1));
 }
 
 static size_t kern_value_bytes(enum kv_type type, int value_dim) {
-  size_t pad = size_align((size_t)value_dim, GROUP);
-  return type == KV_Q8 ? (pad + BLOCK - 1) / BLOCK * (2 + BLOCK) : pad * (type == KV_F32 ? 4 : 2);
+  size_t pad = size_align((size_t)value_dim, GROUP), scales = type == KV_Q8 ? (pad + BLOCK - 1) / BLOCK : 1;
+  return type == KV_F32 ? KV_PAGE * pad * 4 : KV_LANES * scales * 4 + KV_PAGE * pad * (type == KV_F16 ? 2 : 1);
 }
 
 /* ---- elementary functions ---- */
@@ -282,15 +282,26 @@ ALWAYS_INLINE float kern_sqrt(float x) { return __builtin_sqrtf(x); }
 #endif
 
 #define UNROLL // the reference need not be fast, but small
+#define ROLLED
+#if !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("Os")
+#endif
 #include "simd/scalar.h"
 #include "kern.inc"
 #include "simd/end.h"
 #undef UNROLL
+#undef ROLLED
+#if !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 48")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 
 #if defined(__x86_64__)

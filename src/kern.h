@@ -87,15 +87,22 @@ struct matmul {
 };
 
 /* ---- attention ---- */
-enum kv_type { KV_F16, KV_F32, KV_Q8, KV_TYPE_COUNT };
+enum kv_type {
+  KV_F16, // 16 bits each: codes up to +-8191, a float scale for 32 of a key and for a whole value: half precision's error
+  KV_F32,
+  KV_Q8,  // 8 bits each: codes up to +-127, a float scale for every 32
+  KV_TYPE_COUNT
+};
 #ifndef KV_PAGE
 #define KV_PAGE 64 // tokens of a page
 #endif
 enum { KV_LANES = (KV_PAGE + GROUP - 1) / GROUP * GROUP }; // keys lie in lanes of 16: a small page is padded
+enum { KV_MOST_DIM = 1024 }; // of a head's keys and of its values
+enum { KV_SEGMENT = 8 };  // pages that are attended on their own; then segments are merged in order
 
 struct attention {       // one tile: columns are (row, head) pairs that share one key/value head
-  const char *const *k;  // (n_pages) keys of this layer and head: [KV_LANES/16][head_dim][16], see kv.c
-  const char *const *v;  // (n_pages) values: [KV_PAGE][value_pad]
+  const char *const *k;  // (n_pages) keys of this layer and head: [KV_LANES/16] groups, see kv.c
+  const char *const *v;  // (n_pages) values, see kv.c
   int head_dim;          // of q and k
   int value_dim, value_pad; // of v; value_pad: rounded up to a multiple of 16
   int page0, page1;      // pages [page0, page1) hold everything any column sees
@@ -105,10 +112,12 @@ struct attention {       // one tile: columns are (row, head) pairs that share o
   int first[12], last[12]; // per column: visible positions [first, last]
   float scale, softcap;  // softcap 0: none
   float *scratch;        // attention_scratch() floats, 64-byte aligned
+  float *parts;          // NULL, or segments are left here instead of merged: (segments, part_stride) floats, each
+  size_t part_stride;    //   (n, 16 + value_pad): largest score, sum of weights, ..., what was mixed
 };
 static size_t attention_scratch(int head_dim, int value_dim);        // floats
 static size_t kern_key_bytes(enum kv_type type, int head_dim);       // of a group of 16 keys
-static size_t kern_value_bytes(enum kv_type type, int value_dim);    // of one token's values, padded
+static size_t kern_value_bytes(enum kv_type type, int value_dim);    // of a page of values
 
 enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_COUNT };
 
@@ -129,6 +138,9 @@ struct kern {
   void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
   void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
   void (*attention[KV_TYPE_COUNT])(const struct attention *a);
+  /* n parts of one column, `stride` floats apart, into its result (value_dim); the first part is overwritten. */
+  void (*attention_merge)(float *parts, size_t stride, int n, int value_dim, int value_pad, float *out);
+  float (*codes)(const float *x, int n, int most, int16_t *q); // x = scale * q with |q| <= most; returns the scale
   void (*rms_norm)(const float *x, const float *w, float eps, int n, float *y); // w NULL: all ones
   void (*layer_norm)(const float *x, const float *w, const float *b, float eps, int n, float *y);
   void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up

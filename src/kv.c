@@ -1,8 +1,9 @@
 /* kv.c -- pages of keys and values. A page holds KV_PAGE consecutive positions of one sequence, of all layers; a
  * sequence is a list of page numbers. The arena is reserved once, at load; taking and giving back a page moves a number.
  *
- * Inside a page, layer after layer, key/value head after head: keys in groups of 16 as [head_dim][16 keys], so that a
- * lane is a key and scores need no sum across lanes; values as [token][value_pad]. Q8: kern.inc says where the scales lie.
+ * Inside a page, layer after layer, key/value head after head. Keys in groups of 16, so that a lane is a key and scores
+ * need no sum across lanes, [d/32]{scale [16 keys], [16][16 keys][2] codes of two dimensions}; values as {scale [KV_LANES]},
+ * for Q8 one for every 32 dimensions, then [KV_PAGE/2][value_pad][2] codes of two tokens. F32: [d][16 keys], [token][value_pad].
  * SPDX-License-Identifier: MIT */
 
 struct kv_layer {
@@ -31,7 +32,7 @@ static size_t kv_layout(struct kv *kv) {
   for (int i = 0; i < kv->n_layers; i++) {
     struct kv_layer *l = &kv->layers[i];
     l->key_bytes = size_align(kern_key_bytes(kv->type, l->head_dim) * (KV_LANES / GROUP), 64); // loads stay aligned
-    l->value_bytes = size_align(kern_value_bytes(kv->type, l->value_dim) * KV_PAGE, 64);
+    l->value_bytes = size_align(kern_value_bytes(kv->type, l->value_dim), 64);
     l->offset = at;
     at += (size_t)l->n_head_kv * (l->key_bytes + l->value_bytes);
   }
@@ -70,61 +71,38 @@ static void kv_give(struct kv *kv, int n, const int *pages) {
   for (int i = 0; i < n; i++) kv->free[kv->n_free++] = pages[n - 1 - i];
 }
 
-/* The largest half stands in for what is larger: an infinity would turn a sum into no number at all. */
-static uint16_t kv_half(float x) {
-  return f32_to_f16(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x);
-}
-
-/* A block of 32 as Q8: scale max/127, rounded to half first so that codes fit the scale that will be read back. */
-static void kv_quantise(const float *x, int n, uint16_t *scale, int8_t *q, size_t step) {
-  float most = 0, magic = 12582912.0f;
-  for (int i = 0; i < n; i++) {
-    float magnitude = f32_from_bits(f32_bits(x[i]) & 0x7FFFFFFFu);
-    most = magnitude > most ? magnitude : most;
-  }
-  *scale = kv_half(most / 127.0f);
-  float back = f16_to_f32(*scale), inverse = back > 1e-7f ? 1.0f / back : 0.0f;
-  for (int i = 0; i < n; i++) {
-    float v = x[i] * inverse;
-    v = v > 127.0f ? 127.0f : v < -127.0f ? -127.0f : v;
-    q[(size_t)i * step] = (int8_t)(f32_bits(v + magic) & 255u);
-  }
-}
-
 /* Writes the key of one token; slot: its place in the page. */
-static void kv_put_key(const struct kv *kv, char *keys, int head_dim, int slot, const float *x) {
+static void kv_put_key(const struct kv *kv, const struct kern *kern, char *keys, int head_dim, int slot, const float *x) {
   char *at = keys + kern_key_bytes(kv->type, head_dim) * (size_t)(slot / GROUP);
-  int lane = slot % GROUP;
+  const int lane = slot % GROUP, each = kv->type == KV_F16 ? 2 : 1;
   if (kv->type == KV_F32) {
     for (int d = 0; d < head_dim; d++) memcpy(at + 4 * (GROUP * d + lane), &x[d], 4);
-  } else if (kv->type == KV_F16) {
-    for (int d = 0; d < head_dim; d++) {
-      uint16_t half = kv_half(x[d]);
-      memcpy(at + 2 * (GROUP * d + lane), &half, 2);
-    }
-  } else {
-    for (int d = 0; d < head_dim; d += BLOCK, at += 2 * GROUP + GROUP * BLOCK) {
-      uint16_t scale;
-      kv_quantise(x + d, head_dim - d < BLOCK ? head_dim - d : BLOCK, &scale, (int8_t *)at + 2 * GROUP + lane, GROUP);
-      memcpy(at + 2 * lane, &scale, 2);
-    }
+    return;
+  }
+  for (int d = 0; d < head_dim; d += BLOCK) {
+    int16_t q[BLOCK] = {0};
+    float scale = kern->codes(x + d, head_dim - d < BLOCK ? head_dim - d : BLOCK, each == 2 ? 8191 : 127, q);
+    memcpy(at + 4 * lane, &scale, 4);
+    at += 4 * GROUP;
+    if (each == 2) for (int s = 0; s < BLOCK / 2; s++) memcpy(at + 4 * (GROUP * s + lane), &q[2 * s], 4);
+    else for (int i = 0; i < BLOCK; i++) at[2 * (GROUP * (i / 2) + lane) + i % 2] = (char)q[i];
+    at += GROUP * BLOCK * each;
   }
 }
 
-static void kv_put_value(const struct kv *kv, char *values, int value_dim, int slot, const float *x) {
-  char *at = values + kern_value_bytes(kv->type, value_dim) * (size_t)slot;
+static void kv_put_value(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, const float *x) {
+  const int pad = (int)size_align((size_t)value_dim, GROUP), block = kv->type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
   if (kv->type == KV_F32) {
-    memcpy(at, x, sizeof *x * (size_t)value_dim);
-  } else if (kv->type == KV_F16) {
-    for (int d = 0; d < value_dim; d++) {
-      uint16_t half = kv_half(x[d]);
-      memcpy(at + 2 * d, &half, 2);
-    }
-  } else {
-    for (int d = 0; d < value_dim; d += BLOCK, at += 2 + BLOCK) {
-      uint16_t scale;
-      kv_quantise(x + d, value_dim - d < BLOCK ? value_dim - d : BLOCK, &scale, (int8_t *)at + 2, 1);
-      memcpy(at, &scale, 2);
-    }
+    memcpy(values + 4 * (size_t)(pad * slot), x, sizeof *x * (size_t)value_dim);
+    return;
+  }
+  char *codes = values + 4 * (size_t)(KV_LANES * n_blocks);
+  for (int d = 0; d < value_dim; d += block) {
+    int16_t q[KV_MOST_DIM];
+    const int n = value_dim - d < block ? value_dim - d : block, first = (slot / 2 * pad + d) * 2 + slot % 2;
+    float scale = kern->codes(x + d, n, block == BLOCK && kv->type == KV_Q8 ? 127 : 8191, q);
+    memcpy(values + 4 * (KV_LANES * (d / block) + slot), &scale, 4);
+    if (kv->type == KV_F16) for (int i = 0; i < n; i++) memcpy(codes + 2 * (first + 2 * i), &q[i], 2);
+    else for (int i = 0; i < n; i++) codes[first + 2 * i] = (char)q[i];
   }
 }

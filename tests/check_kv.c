@@ -5,41 +5,33 @@
 static uint64_t kvt_state = 7;
 static float kvt_random(void) { return (float)(sample_uniform(&kvt_state) * 2 - 1); } // [-1, 1)
 
-static float kvt_half(const char *p) {
-  uint16_t h;
-  memcpy(&h, p, sizeof h);
-  return f16_to_f32(h);
+static float kvt_code(enum kv_type type, const char *codes, int i) { // element i of int16 or int8 codes
+  int16_t q;
+  memcpy(&q, codes + 2 * (type == KV_F16 ? i : 0), sizeof q);
+  return type == KV_F16 ? (float)q : (float)(int8_t)codes[i];
 }
 
-/* Reading back, from the description of the layout in kv.c and kern.inc. */
+/* Reading back, from the description of the layout in kv.c. */
 static float kvt_key(enum kv_type type, const char *keys, int head_dim, int slot, int d) {
   const char *group = keys + kern_key_bytes(type, head_dim) * (size_t)(slot / GROUP);
-  int lane = slot % GROUP;
-  if (type == KV_F16) return kvt_half(group + 2 * (GROUP * d + lane));
-  if (type == KV_Q8) {
-    const char *block = group + (d / BLOCK) * (2 * GROUP + GROUP * BLOCK);
-    return kvt_half(block + 2 * lane) * (float)(int8_t)block[2 * GROUP + GROUP * (d % BLOCK) + lane];
-  }
+  int lane = slot % GROUP, each = type == KV_F16 ? 2 : 1, in = d % BLOCK, block_bytes = GROUP * (4 + BLOCK * each);
   float f;
-  memcpy(&f, group + 4 * (GROUP * d + lane), sizeof f);
-  return f;
+  memcpy(&f, group + (type == KV_F32 ? 4 * (GROUP * d + lane) : d / BLOCK * block_bytes + 4 * lane), sizeof f);
+  if (type == KV_F32) return f;
+  return f * kvt_code(type, group + d / BLOCK * block_bytes + 4 * GROUP, 2 * (GROUP * (in / 2) + lane) + in % 2);
 }
 
 static float kvt_value(enum kv_type type, const char *values, int value_dim, int slot, int d) {
-  const char *row = values + kern_value_bytes(type, value_dim) * (size_t)slot, *block = row + (d / BLOCK) * (2 + BLOCK);
+  int pad = (int)size_align((size_t)value_dim, GROUP), block = type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
   float f;
-  if (type == KV_F16) return kvt_half(row + 2 * d);
-  if (type == KV_Q8) return kvt_half(block) * (float)(int8_t)block[2 + d % BLOCK];
-  memcpy(&f, row + 4 * d, sizeof f);
-  return f;
+  memcpy(&f, values + 4 * (type == KV_F32 ? pad * slot + d : KV_LANES * (d / block) + slot), sizeof f);
+  if (type == KV_F32) return f;
+  return f * kvt_code(type, values + 4 * KV_LANES * n_blocks, (slot / 2 * pad + d) * 2 + slot % 2);
 }
 
-/* What rounding may cost: half precision 2^-11 of a number; q8 half a step of its block's largest, and a scale in half.
- */
-static double kvt_bound(enum kv_type type, float x, float most) {
-  if (type == KV_F32) return 0;
-  if (type == KV_F16) return fabs((double)x) / 2048 + 0x1p-25;
-  return fabs((double)most) * (1.0 / 254 + 1.0 / 2048) + 0x1p-16; // a scale that half cannot hold makes zeros
+/* What rounding may cost: half a step of the largest that shares the scale. */
+static double kvt_bound(enum kv_type type, float most) {
+  return type == KV_F32 ? 0 : fabs((double)most) / (type == KV_F16 ? 2 * 8191 : 2 * 127) * 1.002;
 }
 
 START_TEST(kv_layouts) {
@@ -57,7 +49,7 @@ START_TEST(kv_layouts) {
         ck_assert(k % 64 == 0 && v % 64 == 0 && k == end);
         ck_assert(v >= k + kern_key_bytes(kv.type, layers[l].head_dim) * (KV_LANES / GROUP));
         end = v + layers[l].value_bytes;
-        ck_assert(end >= v + kern_value_bytes(kv.type, layers[l].value_dim) * KV_PAGE);
+        ck_assert(end >= v + kern_value_bytes(kv.type, layers[l].value_dim));
       }
     ck_assert(end <= bytes && bytes - end < 4096);
     ck_assert_ptr_eq(kv_keys(&kv, 2, 1, 0), kv_keys(&kv, 0, 1, 0) + 2 * bytes);
@@ -136,8 +128,8 @@ START_TEST(kv_round_trip) {
         float scale = n % 3 ? 1.0f : 30.0f;
         for (int d = 0; d < dims[i][0]; d++) k[slot][d] = kvt_random() * scale;
         for (int d = 0; d < dims[i][1]; d++) v[slot][d] = kvt_random() * scale;
-        kv_put_key(&kv, keys, dims[i][0], slot, k[slot]);
-        kv_put_value(&kv, values, dims[i][1], slot, v[slot]);
+        kv_put_key(&kv, kern_get(ISA_SCALAR), keys, dims[i][0], slot, k[slot]);
+        kv_put_value(&kv, kern_get(ISA_SCALAR), values, dims[i][1], slot, v[slot]);
       }
       for (int slot = 0; slot < KV_PAGE; slot++)
         for (int values_too = 0; values_too < 2; values_too++)
@@ -145,9 +137,10 @@ START_TEST(kv_round_trip) {
             const float *x = values_too ? v[slot] : k[slot];
             float most = 0, y = values_too ? kvt_value(kv.type, values, dims[i][1], slot, d)
                                            : kvt_key(kv.type, keys, dims[i][0], slot, d);
-            for (int j = d / BLOCK * BLOCK; j < dims[i][values_too] && j < d / BLOCK * BLOCK + BLOCK; j++)
+            int share = values_too && type == KV_F16 ? KV_MOST_DIM : BLOCK;
+            for (int j = d / share * share; j < dims[i][values_too] && j < d / share * share + share; j++)
               most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-            ck_assert_msg(fabs((double)y - (double)x[d]) <= kvt_bound(kv.type, x[d], most),
+            ck_assert_msg(fabs((double)y - (double)x[d]) <= kvt_bound(kv.type, most),
                           "type %d, slot %d, %d of %d: %.9g for %.9g", type, slot, d, dims[i][values_too], (double)y,
                           (double)x[d]);
           }
@@ -156,25 +149,29 @@ START_TEST(kv_round_trip) {
 }
 END_TEST
 
-START_TEST(kv_extremes) { // codes stay in range whatever half precision makes of the scale
-  struct kv kv = {.type = KV_Q8};
-  static const float largest[] = {0.0f, 1e-30f, 1e-9f, 1e-5f, 1.0f, 65504.0f, 8e6f, 1.27e7f, 3e38f};
-  char row[2 + BLOCK];
-  for (int i = 0; i < ARRAY_LEN(largest); i++) {
-    float x[BLOCK];
-    for (int d = 0; d < BLOCK; d++) x[d] = largest[i] * (d == 3 ? -1.0f : kvt_random());
-    kv_put_value(&kv, row, BLOCK, 0, x);
-    for (int d = 0; d < BLOCK; d++) {
-      ck_assert_int_ne((int8_t)row[2 + d], -128); // the AVX2 product of signed bytes cannot have it
-      float y = kvt_value(KV_Q8, row, BLOCK, 0, d);
-      if (largest[i] < 8e6f) ck_assert(fabs((double)(y - x[d])) <= kvt_bound(KV_Q8, x[d], largest[i]));
+START_TEST(kv_extremes) { // whatever the size of the numbers: codes stay in range; a NaN is not lost
+  static const float largest[] = {0.0f, 1e-38f, 1e-30f, 1e-9f, 1e-5f, 1.0f, 65504.0f, 8e6f, 1.27e7f, 3e38f};
+  static char page[1 << 16];
+  for (int type = 0; type < KV_TYPE_COUNT; type++)
+    for (int i = 0; i < ARRAY_LEN(largest); i++) {
+      struct kv kv = {.type = (enum kv_type)type};
+      float x[BLOCK];
+      for (int d = 0; d < BLOCK; d++) x[d] = largest[i] * (d == 3 ? -1.0f : kvt_random());
+      kv_put_value(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, x);
+      for (int d = 0; d < BLOCK; d++) {
+        double y = (double)kvt_value(kv.type, page, BLOCK, 0, d);
+        ck_assert(fabs(y - (double)x[d]) <= kvt_bound(kv.type, largest[i]) + 2e-30);
+      }
+      x[5] = f32_from_bits(0x7FC00000u);
+      kv_put_value(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, x);
+      float y = kvt_value(kv.type, page, BLOCK, 0, 5);
+      ck_assert(y != y);
     }
-  }
 }
 END_TEST
 
 /* What a later position holds must not reach an earlier one that is computed beside it, not even as 0 * infinity; and a
- * value beyond the range of half precision is kept as the largest half. For every set, type and number of columns. */
+ * value beyond the range of half precision is kept. For every set, type and number of columns. */
 START_TEST(kv_out_of_sight) {
   float x[GROUP] = {1}, big[GROUP] = {1e30f}, *scratch;
   static float memory[1 << 16];
@@ -190,8 +187,8 @@ START_TEST(kv_out_of_sight) {
         struct attention a = {.k = &keys, .v = &values, .head_dim = GROUP, .value_dim = GROUP, .value_pad = GROUP, .page1 = 1,
                               .n = n, .scale = 1, .scratch = scratch};
         for (int i = 0; i < n; i++) {
-          kv_put_key(&kv, k, GROUP, i, x);
-          kv_put_value(&kv, v, GROUP, i, i ? big : x);
+          kv_put_key(&kv, kern_get(ISA_SCALAR), k, GROUP, i, x);
+          kv_put_value(&kv, kern_get(ISA_SCALAR), v, GROUP, i, i ? big : x);
           a.q[i] = x;
           a.out[i] = out[i];
           a.last[i] = i;

@@ -436,29 +436,35 @@ static void test_panels(const struct kern *k, bool floats) {
 enum { PAGES = 4, COLUMNS = 12 };
 static struct guard key_guard[PAGES], value_guard[PAGES], q_guard[COLUMNS], attended_guard[COLUMNS], scratch_guard;
 
-static float half_read(const char *p) {
-  uint16_t h;
-  memcpy(&h, p, sizeof h);
-  return f16_to_f32(h);
+static double code_read(enum kv_type type, const char *codes, int i) { // element i of int16 or int8 codes
+  int16_t q;
+  memcpy(&q, codes + 2 * (type == KV_F16 ? i : 0), sizeof q);
+  return type == KV_F16 ? (double)q : (double)(int8_t)codes[i];
 }
 
 static double key_read(enum kv_type type, const char *keys, int head_dim, int slot, int d) {
   const char *group = keys + kern_key_bytes(type, head_dim) * (size_t)(slot / GROUP);
-  const char *block = group + (d / BLOCK) * (2 * GROUP + GROUP * BLOCK);
-  int lane = slot % GROUP;
+  int lane = slot % GROUP, each = type == KV_F16 ? 2 : 1, in = d % BLOCK;
   float f;
-  memcpy(&f, group + 4 * (GROUP * (type == KV_F32 ? d : 0) + lane), sizeof f);
-  return (double)(type == KV_F32 ? f : type == KV_F16 ? half_read(group + 2 * (GROUP * d + lane))
-                  : half_read(block + 2 * lane) * (float)(int8_t)block[2 * GROUP + GROUP * (d % BLOCK) + lane]);
+  memcpy(&f, group + (type == KV_F32 ? 4 * (GROUP * d + lane) : (d / BLOCK) * GROUP * (4 + BLOCK * each) + 4 * lane), sizeof f);
+  if (type == KV_F32) return (double)f;
+  const char *codes = group + (d / BLOCK) * GROUP * (4 + BLOCK * each) + 4 * GROUP;
+  return (double)f * code_read(type, codes, 2 * (GROUP * (in / 2) + lane) + in % 2);
 }
 
 static double value_read(enum kv_type type, const char *values, int value_dim, int slot, int d) {
-  const char *row = values + kern_value_bytes(type, value_dim) * (size_t)slot, *block = row + (d / BLOCK) * (2 + BLOCK);
-  float f = 0;
-  if (type == KV_F32) memcpy(&f, row + 4 * d, sizeof f);
-  return (double)(type == KV_F32   ? f
-                  : type == KV_F16 ? half_read(row + 2 * d)
-                                   : half_read(block) * (float)(int8_t)block[2 + d % BLOCK]);
+  int pad = (int)size_align((size_t)value_dim, GROUP), block = type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
+  float f;
+  memcpy(&f, values + 4 * (type == KV_F32 ? pad * slot + d : KV_LANES * (d / block) + slot), sizeof f);
+  if (type == KV_F32) return (double)f;
+  return (double)f * code_read(type, values + 4 * KV_LANES * n_blocks, (slot / 2 * pad + d) * 2 + slot % 2);
+}
+
+/* Queries and weights are rounded to codes up to 8191 beside 16-bit and 8-bit keys and values. */
+static double attention_tolerance(enum kv_type type, const struct attention *a, int c, double size, double most) {
+  double q = 0;
+  for (int d = 0; d < a->head_dim; d++) q = fabs((double)a->q[c][d]) > q ? fabs((double)a->q[c][d]) : q;
+  return type == KV_F32 ? 1e-6 * size * (1 + most) + 1e-7 : 4e-4 * (size + 0.5) * (1 + q);
 }
 
 static void check_attended(enum kv_type type, const struct attention *a, int c) {
@@ -483,7 +489,7 @@ static void check_attended(enum kv_type type, const struct attention *a, int c) 
       want += term;
       size += fabs(term);
     }
-    row_check(near_enough(a->out[c][d], want, size * (1 + most)),
+    row_check(fabs((double)a->out[c][d] - want) <= attention_tolerance(type, a, c, size, most),
               "column %d, positions %d to %d, dimension %d of %d: %.9g, not %.9g", c, a->first[c], a->last[c], d,
               a->value_dim, (double)a->out[c][d], want);
   }
@@ -496,16 +502,14 @@ static void attention_pages(enum kv_type type, int head_dim, int value_dim, int 
   float *x = malloc(sizeof *x * 512);
   for (int page = 0; page < kv_pages_for(n); page++) {
     k[page] = guard_take(&key_guard[page], kern_key_bytes(type, head_dim) * (KV_LANES / GROUP));
-    v[page] = guard_take(&value_guard[page], kern_value_bytes(type, value_dim) * KV_PAGE);
+    v[page] = guard_take(&value_guard[page], kern_value_bytes(type, value_dim));
     memset(key_guard[page].p, 0xFF, (size_t)(key_guard[page].end - key_guard[page].p));
     memset(value_guard[page].p, 0xFF, (size_t)(value_guard[page].end - value_guard[page].p));
     for (int slot = 0; slot < KV_PAGE && page * KV_PAGE + slot < n; slot++) {
       rnd_floats(x, head_dim, rnd_below(9) ? 2.0f : 6.0f);
-      kv_put_key(&kv, key_guard[page].p, head_dim, slot, x);
+      kv_put_key(&kv, kern_get(ISA_SCALAR), key_guard[page].p, head_dim, slot, x);
       rnd_floats(x, value_dim, 1.0f);
-      memset(value_guard[page].p + kern_value_bytes(type, value_dim) * (size_t)slot, 0,
-             kern_value_bytes(type, value_dim));
-      kv_put_value(&kv, value_guard[page].p, value_dim, slot, x);
+      kv_put_value(&kv, kern_get(ISA_SCALAR), value_guard[page].p, value_dim, slot, x);
     }
   }
   free(x);
@@ -844,7 +848,7 @@ static void speed_all_attention(const struct kern *k, double roof_bytes, double 
         b.a.last[c] = N_PAGES * KV_PAGE - 1;
       }
       double bytes = (double)N_PAGES * (double)(kern_key_bytes((enum kv_type)type, DIM) * (KV_LANES / GROUP) +
-                                                kern_value_bytes((enum kv_type)type, DIM) * KV_PAGE);
+                                                kern_value_bytes((enum kv_type)type, DIM));
       speed_line(k->name, names[type], n, time_it(speed_attention, &b), bytes, 4.0 * DIM * N_PAGES * KV_PAGE * n,
                  roof_bytes, roof_operations);
     }

@@ -20,12 +20,53 @@ ALWAYS_INLINE __m256i avx2_dot8(__m256i acc, __m256i w, int32_t x) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/* Lane i + lane i + 4, then 2, 1. */
+ALWAYS_INLINE float avx2_fold(__m256 v) {
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+ALWAYS_INLINE float avx2_top(__m256 v) {
+  __m128 b = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+ALWAYS_INLINE int32_t avx2_most(__m256i v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1)));
+}
+
+ALWAYS_INLINE int32_t avx2_sum(__m256i v) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
+/* The low 16 or 8 bits of every dword, close together. */
+ALWAYS_INLINE __m128i avx2_low_shorts(__m256i v) {
+  const __m256i pick = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 4, 5, 8, 9, 12, 13, -1, -1,
+                                        -1, -1, -1, -1, -1, -1);
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, pick), 0x08));
+}
+
+ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
+  return _mm_shuffle_epi8(avx2_low_shorts(v), _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, -1, -1, -1, -1, -1, -1, -1, -1));
+}
+
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm256_setzero_ps()
 #define vf_set1(a) _mm256_set1_ps(a)
 #define vf_load(p) _mm256_loadu_ps(p)
 #define vf_store(p, v) _mm256_storeu_ps(p, v)
 #define vf_add(a, b) _mm256_add_ps(a, b)
+#define vf_sub(a, b) _mm256_sub_ps(a, b)
+#define vf_div(a, b) _mm256_div_ps(a, b)
+#define vf_min(a, b) _mm256_min_ps(a, b)
+#define vf_bits(v) _mm256_castps_si256(v)
+#define vf_from_bits(v) _mm256_castsi256_ps(v)
 #define vf_mul(a, b) _mm256_mul_ps(a, b)
 #define vf_max(a, b) _mm256_max_ps(a, b)
 #define vf_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
@@ -45,7 +86,19 @@ ALWAYS_INLINE __m256i avx2_dot8(__m256i acc, __m256i w, int32_t x) {
 #define vi_flip(v) _mm256_xor_si256(v, _mm256_set1_epi8(-128))
 #define vi_opaque(v) __asm__ volatile("" : "+x"(v))
 #define vi_or(a, b) _mm256_or_si256(a, b)
+#define vi_add(a, b) _mm256_add_epi32(a, b)
+#define vi_max(a, b) _mm256_max_epi32(a, b)
+#define vi_magnitude(v) _mm256_and_si256(v, _mm256_set1_epi32(0x7FFFFFFF))
+#define vf_fold(v) avx2_fold(v)
+#define vf_most(v) avx2_top(v)
+#define vi_most(v) avx2_most(v)
+#define vi_sum(v) avx2_sum(v)
+#define vi_store_bytes(p, v) _mm_storel_epi64((__m128i *)(void *)(p), avx2_low_bytes(v))
+#define vi_store_shorts(p, v) _mm_storeu_si128((__m128i *)(void *)(p), avx2_low_shorts(v))
+#define vi_low_s8(v) _mm256_srai_epi32(_mm256_slli_epi32(v, 24), 24)
+#define vi_pairs_s8(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm256_slli_epi32(v, n)
 #define vi_byte(v, j) _mm256_and_si256(_mm256_srli_epi32(v, 8 * (j)), _mm256_set1_epi32(255))
 #define vi_dot(acc, w, x) avx2_dot(acc, w, x)
 #define vi_dot8(acc, w, x) avx2_dot8(acc, w, x)
+#define vi_dot16(acc, w, x) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32(x)))

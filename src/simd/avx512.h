@@ -8,12 +8,25 @@
 #define vf __m512
 #define vi __m512i
 
+/* Lane i + lane i + 8, then 4, 2, 1. */
+ALWAYS_INLINE float avx512_fold(__m512 v) {
+  __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm512_setzero_ps()
 #define vf_set1(a) _mm512_set1_ps(a)
 #define vf_load(p) _mm512_loadu_ps(p)
 #define vf_store(p, v) _mm512_storeu_ps(p, v)
 #define vf_add(a, b) _mm512_add_ps(a, b)
+#define vf_sub(a, b) _mm512_sub_ps(a, b)
+#define vf_div(a, b) _mm512_div_ps(a, b)
+#define vf_min(a, b) _mm512_min_ps(a, b)
+#define vf_bits(v) _mm512_castps_si512(v)
+#define vf_from_bits(v) _mm512_castsi512_ps(v)
 #define vf_mul(a, b) _mm512_mul_ps(a, b)
 #define vf_max(a, b) _mm512_max_ps(a, b)
 #define vf_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
@@ -33,7 +46,19 @@
 #define vi_flip(v) _mm512_xor_si512(v, _mm512_set1_epi8(-128))
 #define vi_opaque(v) __asm__ volatile("" : "+v"(v))
 #define vi_or(a, b) _mm512_or_si512(a, b)
+#define vi_add(a, b) _mm512_add_epi32(a, b)
+#define vi_max(a, b) _mm512_max_epi32(a, b)
+#define vi_magnitude(v) _mm512_and_si512(v, _mm512_set1_epi32(0x7FFFFFFF))
+#define vf_fold(v) avx512_fold(v)
+#define vf_most(v) _mm512_reduce_max_ps(v)
+#define vi_most(v) _mm512_reduce_max_epi32(v)
+#define vi_sum(v) _mm512_reduce_add_epi32(v)
+#define vi_store_bytes(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(v))
+#define vi_store_shorts(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtepi32_epi16(v))
+#define vi_low_s8(v) _mm512_srai_epi32(_mm512_slli_epi32(v, 24), 24)
+#define vi_pairs_s8(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm512_slli_epi32(v, n)
 #define vi_byte(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
 #define vi_dot(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
 #define vi_dot8(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
+#define vi_dot16(acc, w, x) _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(x))

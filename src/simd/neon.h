@@ -30,6 +30,11 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vf_load(p) vld1q_f32(p)
 #define vf_store(p, v) vst1q_f32(p, v)
 #define vf_add(a, b) vaddq_f32(a, b)
+#define vf_sub(a, b) vsubq_f32(a, b)
+#define vf_div(a, b) vdivq_f32(a, b)
+#define vf_min(a, b) vminq_f32(a, b)
+#define vf_bits(v) vreinterpretq_s32_f32(v)
+#define vf_from_bits(v) vreinterpretq_f32_s32(v)
 #define vf_mul(a, b) vmulq_f32(a, b)
 #define vf_max(a, b) vmaxq_f32(a, b)
 #define vf_fma(a, b, c) vfmaq_f32(c, a, b)
@@ -49,9 +54,21 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_flip(v) veorq_s32(v, vdupq_n_s32((int32_t)0x80808080u))
 #define vi_opaque(v) __asm__ volatile("" : "+w"(v))
 #define vi_or(a, b) vorrq_s32(a, b)
+#define vi_add(a, b) vaddq_s32(a, b)
+#define vi_max(a, b) vmaxq_s32(a, b)
+#define vi_magnitude(v) vandq_s32(v, vdupq_n_s32(0x7FFFFFFF))
+#define vf_fold(v) neon_fold(v)
+#define vf_most(v) vmaxvq_f32(v)
+#define vi_most(v) vmaxvq_s32(v)
+#define vi_sum(v) vaddvq_s32(v)
+#define vi_store_bytes(p, v) neon_put_bytes(p, v)
+#define vi_store_shorts(p, v) vst1_s16(p, vmovn_s32(v))
+#define vi_low_s8(v) vshrq_n_s32(vshlq_n_s32(v, 24), 24)
+#define vi_pairs_s8(p) vreinterpretq_s32_s16(vmovl_s8(vld1_s8((const int8_t *)(p))))
 #define vi_mul2(v, n) vshlq_n_s32(v, n)
 #define vi_byte(v, j) vandq_s32(vshlq_s32(v, vdupq_n_s32(-8 * (j))), vdupq_n_s32(255))
 #define vi_dot8(acc, w, x) vi_dot(acc, w, x)
+#define vi_dot16(acc, w, x) neon_dot16(acc, w, x)
 
 #ifndef NEON_WORDS
 #define NEON_WORDS
@@ -59,5 +76,22 @@ ALWAYS_INLINE uint32_t neon_u32(const void *p) {
   uint32_t v;
   memcpy(&v, p, sizeof v);
   return v;
+}
+
+/* Lane i + lane i + 2, then 1. */
+ALWAYS_INLINE float neon_fold(float32x4_t v) {
+  float32x2_t b = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+  return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
+}
+
+ALWAYS_INLINE void neon_put_bytes(int8_t *p, int32x4_t v) {
+  uint32_t bytes = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(vmovn_s32(v), vmovn_s32(v)))), 0);
+  memcpy(p, &bytes, sizeof bytes);
+}
+
+/* Sum of 2 products of int16. */
+ALWAYS_INLINE int32x4_t neon_dot16(int32x4_t acc, int32x4_t w, int32_t x) {
+  int16x8_t a = vreinterpretq_s16_s32(w), b = vreinterpretq_s16_s32(vdupq_n_s32(x));
+  return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
 }
 #endif

@@ -34,12 +34,22 @@ ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
   return acc;
 }
 
+/* Sum of 2 products of int16. */
+ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
+  return acc + (uint32_t)((int16_t)w * (int16_t)x) + (uint32_t)((int16_t)(w >> 16) * (int16_t)((uint32_t)x >> 16));
+}
+
 #define one_fma(a, b, c) scalar_fma(a, b, c) /* of single floats */
 #define vf_zero() 0.0f
 #define vf_set1(a) (a)
 #define vf_load(p) (*(p))
 #define vf_store(p, v) (*(p) = (v))
 #define vf_add(a, b) ((a) + (b))
+#define vf_sub(a, b) ((a) - (b))
+#define vf_div(a, b) ((a) / (b))
+#define vf_min(a, b) ((a) < (b) ? (a) : (b))
+#define vf_bits(v) f32_bits(v)
+#define vf_from_bits(v) f32_from_bits(v)
 #define vf_mul(a, b) ((a) * (b))
 #define vf_max(a, b) ((a) > (b) ? (a) : (b))
 #define vf_fma(a, b, c) scalar_fma(a, b, c)
@@ -58,7 +68,19 @@ ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_flip(v) ((v) ^ 0x80808080u)
 #define vi_opaque(v) __asm__ volatile("" : "+r"(v))
 #define vi_or(a, b) ((a) | (b))
+#define vi_add(a, b) ((a) + (b))
+#define vi_max(a, b) ((int32_t)(a) > (int32_t)(b) ? (a) : (b))
+#define vi_magnitude(v) ((v) & 0x7FFFFFFFu)
+#define vf_fold(v) (v) /* lane i + lane i + VL/2, and so on */
+#define vf_most(v) (v)
+#define vi_most(v) ((int32_t)(v))
+#define vi_sum(v) ((int32_t)(v))
+#define vi_store_bytes(p, v) (*(p) = (int8_t)(v))
+#define vi_store_shorts(p, v) (*(p) = (int16_t)(v))
+#define vi_low_s8(v) ((uint32_t)(int32_t)(int8_t)(v))
+#define vi_pairs_s8(p) (((uint32_t)((const int8_t *)(p))[0] & 65535u) | (uint32_t)((const int8_t *)(p))[1] << 16)
 #define vi_mul2(v, n) ((v) << (n))
 #define vi_byte(v, j) ((v) >> 8 * (j)&255u)
 #define vi_dot(acc, w, x) scalar_dot(acc, w, x)
 #define vi_dot8(acc, w, x) scalar_dot(acc, w, x)
+#define vi_dot16(acc, w, x) scalar_dot16(acc, w, x)
