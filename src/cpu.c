@@ -217,15 +217,16 @@ static void cpu_angles_row(const struct rope *r, int position, float *y) {
   }
 }
 
-static bool cpu_float_panels(const struct cpu *c, const struct op *op) { return c->exact || tape_is_float(op->w[0]); }
+static enum panel cpu_panel(const struct cpu *c, const struct op *op) {
+  return c->exact ? PANEL_FLOATS : form_panel(op->w[0]->quant->form);
+}
 
 /* One panel of the product's input: norm or activation, then int8 or float columns. */
 static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int thread) {
   const struct kern *k = c->kern;
   const int n_cols = op->w[0]->n_cols, rows = cpu_rows(c, op), first = chunk * k->widest, width = k->panel_width(rows - first);
-  const bool floats = cpu_float_panels(c, op);
-  size_t column_bytes = floats ? (size_t)n_cols * 4 : (size_t)(n_cols / BLOCK) * PANEL_DWORDS * 4;
-  char *panel = c->panels + column_bytes * (size_t)first;
+  const enum panel kind = cpu_panel(c, op);
+  char *panel = c->panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
   float *temporary = cpu_scratch(c, thread, CPU_ROW);
   for (int i = 0; i < width; i++) {
     const float *x = NULL;
@@ -235,7 +236,7 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
       if (op->source == FROM_GLU) k->glu[op->act](x, cpu_row(c, op->in[1], first + i), n_cols, temporary);
       if (op->source != FROM_ROWS) x = temporary;
     }
-    (floats ? k->floats : k->quantise)(x, n_cols, width, i, panel);
+    k->panel[kind](x, n_cols, width, i, panel);
   }
 }
 

@@ -23,6 +23,7 @@
 #define KERN_END _Pragma("GCC pop_options")
 #endif
 
+enum { panel_block = 12, panel_long = 64 + 1 + 8 + 4 }; // dwords of a column: of 32 k in PANEL_BLOCKS, of 256 in PANEL_LONG
 #define INFINITY_F f32_from_bits(0x7F800000u)
 
 /* ---- formats and forms ---- */
@@ -205,11 +206,17 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
   }
 }
 
-/* The widest padding any set does is below its widest tile, 12. */
-static size_t panel_bytes(int n_rows, int n_cols, bool floats) {
-  size_t columns = (size_t)n_rows + 12;
-  return columns * (floats ? (size_t)n_cols : (size_t)(n_cols / BLOCK) * PANEL_DWORDS) * 4;
+static enum panel form_panel(enum form form) {
+  return form_shapes[form].bits == 0 ? PANEL_FLOATS : form_shapes[form].sub == 1 ? PANEL_BLOCKS : PANEL_LONG;
 }
+
+static size_t panel_dwords(enum panel kind, int n_cols) {
+  size_t n = (size_t)n_cols;
+  return kind == PANEL_FLOATS ? n : kind == PANEL_BLOCKS ? n / BLOCK * panel_block : n / 256 * panel_long;
+}
+
+/* The widest padding any set does is below its widest tile, 12. */
+static size_t panel_bytes(enum panel kind, int n_rows, int n_cols) { return ((size_t)n_rows + 12) * panel_dwords(kind, n_cols) * 4; }
 
 static size_t attention_scratch(int head_dim, int value_dim) { // queries, scores and weights, two times what is mixed
   return size_align((size_t)head_dim + 1, 16) * 12 + 12 * KV_LANES * 3 / 2 + 2 * 12 * size_align((size_t)value_dim, GROUP) + 16;

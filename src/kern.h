@@ -71,10 +71,14 @@ static void form_pack_group(const struct quant *q, const void *file, int n_rows,
 static void form_row(enum form form, const void *packed, int n_cols, int row, float *y);
 
 /* ---- activations: panels of columns (a column is a token) ---- */
-/* A panel of n columns, for every block of 32 k, in dwords: [8][n] int8 x 4, [n] f32 scale, [n] -sum, [n] -sum of the
- * first 16, [n] f32 scale * sum. Float panels: [k][n]. Panels lie one after the other. */
-enum { PANEL_DWORDS = 12 }; // per block of 32 and column
-static size_t panel_bytes(int n_rows, int n_cols, bool floats); // bytes of all panels for any instruction set
+/* What the columns of a panel of n columns are made of, in dwords. Panels lie one after the other.
+ * PANEL_FLOATS [k][n]. PANEL_BLOCKS, for every 32 k: [8][n] int8 x 4, [n] f32 scale, [n] -sum, [n] -sum of the first 16,
+ * [n] f32 scale * sum. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs of int16: [8][n] of 16 k,
+ * [4][n] of 32 k. */
+enum panel { PANEL_FLOATS, PANEL_BLOCKS, PANEL_LONG, PANEL_COUNT };
+static enum panel form_panel(enum form form);
+static size_t panel_dwords(enum panel kind, int n_cols);            // of one column
+static size_t panel_bytes(enum panel kind, int n_rows, int n_cols); // of all panels for any instruction set
 
 struct matmul {
   enum form form;
@@ -133,8 +137,7 @@ struct kern {
   int widest;                                       // columns of the widest tile
   int (*panel_width)(int left); // of the panel that begins where `left` columns are left
   /* One column of a panel from x (n_cols); x NULL: a column that only pads. */
-  void (*quantise)(const float *x, int n_cols, int width, int column, void *panel);
-  void (*floats)(const float *x, int n_cols, int width, int column, void *panel);
+  void (*panel[PANEL_COUNT])(const float *x, int n_cols, int width, int column, void *panel);
   void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
   void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
   void (*attention[KV_TYPE_COUNT])(const struct attention *a);

@@ -69,8 +69,8 @@ static void tape_matmul(struct tape *t, struct tape_in in, int n, const struct w
   BK_ASSERT(n <= MATMUL_MAX);
   struct op *op = NULL;
   for (int i = 0; i < n; i++) {
-    // float weights want float panels: another operation
-    if (!op || tape_is_float(op->w[0]) != tape_is_float(w[i])) op = tape_product(t, in);
+    // weights that want another kind of panel: another operation
+    if (!op || form_panel(op->w[0]->quant->form) != form_panel(w[i]->quant->form)) op = tape_product(t, in);
     op->w[op->n_out] = w[i];
     op->bias[op->n_out] = bias ? bias[i] : NULL;
     out[i] = op->out[op->n_out++] = tape_value(t, w[i]->n_rows);
@@ -165,11 +165,8 @@ static void tape_plan(struct tape *t, int max_rows) {
   for (int i = 0; i < t->n_ops; i++) {
     const struct op *op = &t->ops[i];
     if (op->kind == OP_MATMUL) {
-      size_t bytes = panel_bytes(op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols, true);
-      if (!tape_is_float(op->w[0])) { // --exact needs float panels of the same matrix
-        size_t packed = panel_bytes(op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols, false);
-        bytes = packed > bytes ? packed : bytes;
-      }
+      // floats are the largest kind of panel, and --exact needs them whatever the weights
+      size_t bytes = panel_bytes(PANEL_FLOATS, op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols);
       if (bytes > t->panel_bytes) t->panel_bytes = bytes;
       if (op->w[0]->n_cols > t->widest_row) t->widest_row = op->w[0]->n_cols;
       for (int k = 0; k < op->n_out; k++) {

@@ -235,23 +235,21 @@ enum { TOKENS = 29 };
 static struct matrix mat;
 static struct guard panel_guard, out_guard, x_guard;
 
-static size_t panel_make(const struct kern *k, bool floats, const float *x, int cols, int n) {
-  size_t dwords = floats ? (size_t)cols : (size_t)(cols / BLOCK) * PANEL_DWORDS, columns = 0;
+static size_t panel_make(const struct kern *k, enum panel kind, const float *x, int cols, int n) {
+  size_t dwords = panel_dwords(kind, cols), columns = 0;
   for (int t = 0; t < n; t += k->panel_width(n - t)) columns += (size_t)k->panel_width(n - t);
   char *p = guard_take(&panel_guard, columns * dwords * 4);
   for (int t = 0, width; t < n; t += width) {
     width = k->panel_width(n - t);
     for (int c = 0; c < width; c++)
-      (floats ? k->floats : k->quantise)(t + c < n ? x + (size_t)(t + c) * (size_t)cols : NULL, cols, width, c,
-                                         p + dwords * 4 * (size_t)t);
+      k->panel[kind](t + c < n ? x + (size_t)(t + c) * (size_t)cols : NULL, cols, width, c, p + dwords * 4 * (size_t)t);
   }
   return columns;
 }
 
 static void product(const struct kern *k, bool exact, const float *x, int n, bool add, int group0, int group1,
                     size_t ldy) {
-  bool floats = exact || form_shapes[mat.q->form].bits == 0;
-  panel_make(k, floats, x, mat.cols, n);
+  panel_make(k, exact ? PANEL_FLOATS : form_panel(mat.q->form), x, mat.cols, n);
   struct matmul m = {
       mat.q->form, (const uint8_t *)mat.packed.p, panel_guard.p, (float *)(void *)out_guard.p, ldy, mat.rows, mat.cols, n, add};
   (exact ? k->exact : k->matmul)[mat.q->form](&m, group0, group1);
@@ -266,7 +264,9 @@ static float *out_take(size_t n) {
 /* What one column gives: ref (TOKENS, rows) by the scalar set, checked against doubles once. */
 static void product_reference(bool exact, const float *x, float *ref, enum pattern p) {
   const struct kern *k = kern_get(ISA_SCALAR);
-  bool floats = exact || form_shapes[mat.q->form].bits == 0;
+  enum panel kind = exact ? PANEL_FLOATS : form_panel(mat.q->form);
+  bool floats = kind == PANEL_FLOATS;
+  int block_of = kind == PANEL_LONG ? 256 : BLOCK; // activations that share a scale
   for (int t = 0; t < TOKENS; t++) {
     const float *column = x + (size_t)t * (size_t)mat.cols;
     out_take((size_t)mat.rows);
@@ -275,10 +275,10 @@ static void product_reference(bool exact, const float *x, float *ref, enum patte
     for (int r = 0; r < mat.rows; r++) {
       double want = 0, scale = 0;
       for (int i = 0; i < mat.cols; i++) {
-        const char *block = panel_guard.p + (size_t)(i / BLOCK) * PANEL_DWORDS * 4; // of a panel of one column
-        float d;
-        memcpy(&d, block + 32, 4);
-        double in = floats ? (double)column[i] : (double)d * (int8_t)block[i % BLOCK];
+        const char *block = panel_guard.p + (floats ? 0 : panel_dwords(kind, block_of) * 4 * (size_t)(i / block_of));
+        float d = 0; // of a panel of one column
+        if (!floats) memcpy(&d, block + block_of, 4);
+        double in = floats ? (double)column[i] : (double)d * (int8_t)block[i % block_of];
         size_t at = (size_t)r * (size_t)mat.cols + (size_t)i;
         want += (double)mat.w[at] * in;
         scale += (fabs((double)mat.w[at]) + 2 * (double)mat.least[at]) * fabs(in);
@@ -375,8 +375,36 @@ static void panel_input(float *x, int n, int kind) {
   if (kind == 8) for (int i = 0; i < n; i++) x[i] = (float)rnd_below(255) - 127 + (rnd_below(2) ? 0.5f : 0.0f); // ties
 }
 
+static int short_of(uint32_t pair, bool high) { return (int16_t)(high ? pair >> 16 : pair); }
+
+static void check_long(const float *x, int cols, int width, int column, const uint32_t *panel) {
+  for (int b = 0; b < cols / 256; b++, panel += panel_dwords(PANEL_LONG, 256) * (size_t)width) {
+    float most = 0, scale = f32_from_bits(panel[64 * width + column]);
+    bool finite = true, good = true;
+    int sum[16] = {0};
+    for (int i = 0; i < 256; i++) {
+      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      float in = x ? x[b * 256 + i] : 0.0f;
+      sum[i / 16] += q;
+      finite = finite && is_finite((double)in);
+      most = fabsf(in) > most ? fabsf(in) : most;
+    }
+    for (int i = 0; i < 256 && finite; i++) {
+      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      good = good && abs(q) <= 127 &&
+             fabs((double)(x ? x[b * 256 + i] : 0.0f) - q * (double)scale) <= (double)most / 254 * (1 + 1e-4) + 1e-30;
+    }
+    good = good && (finite ? same_bits(scale, most / 127.0f) : !is_finite((double)scale));
+    for (int i = 0; i < 16; i++) {
+      uint32_t pair = panel[(65 + i / 2) * width + column], wide = panel[(73 + i / 4) * width + column];
+      good = good && short_of(pair, i % 2) == sum[i] && short_of(wide, i / 2 % 2) == sum[i & ~1] + sum[i | 1];
+    }
+    row_check(good, "block %d of %d columns: scale %g", b, cols, (double)scale);
+  }
+}
+
 static void check_quantised(const float *x, int cols, int width, int column, const uint32_t *panel) {
-  for (int b = 0; b < cols / BLOCK; b++, panel += PANEL_DWORDS * width) {
+  for (int b = 0; b < cols / BLOCK; b++, panel += panel_dwords(PANEL_BLOCKS, BLOCK) * (size_t)width) {
     float most = 0, scale = f32_from_bits(panel[8 * width + column]);
     int sum = 0, first = 0;
     bool finite = true, good = true;
@@ -399,23 +427,25 @@ static void check_quantised(const float *x, int cols, int width, int column, con
   }
 }
 
-static void test_panels(const struct kern *k, bool floats) {
-  if (!row_begin(k, floats ? "floats" : "quantise")) return;
+static void test_panels(const struct kern *k, enum panel kind) {
+  static const char *const names[] = {"panel floats", "panel blocks", "panel long"};
+  if (!row_begin(k, names[kind])) return;
+  bool floats = kind == PANEL_FLOATS;
   const struct kern *scalar = kern_get(ISA_SCALAR);
   for (int round = 0; round < 9 * 40; round++) {
-    int cols = floats ? 1 + rnd_below(70) : BLOCK * (1 + rnd_below(5)), width = 1 + rnd_below(12),
+    int cols = floats ? 1 + rnd_below(70) : (kind == PANEL_LONG ? 256 : BLOCK) * (1 + rnd_below(5)), width = 1 + rnd_below(12),
         column = rnd_below(width);
-    size_t dwords = (size_t)width * (floats ? (size_t)cols : (size_t)(cols / BLOCK) * PANEL_DWORDS);
+    size_t dwords = (size_t)width * panel_dwords(kind, cols);
     float *x = guard_take(&x_guard, sizeof *x * (size_t)cols);
     panel_input(x, cols, round % 9);
     if (round >= 9 * 38) x = NULL; // a column that only pads
     uint32_t *want = malloc(dwords * 4), *got = guard_take(&panel_guard, dwords * 4);
     memcpy(want, got, dwords * 4);
-    (floats ? scalar->floats : scalar->quantise)(x, cols, width, column, want);
-    (floats ? k->floats : k->quantise)(x, cols, width, column, got);
+    scalar->panel[kind](x, cols, width, column, want);
+    k->panel[kind](x, cols, width, column, got);
     row_check(memcmp(want, got, dwords * 4) == 0 && guard_whole(&panel_guard), "panel of %d columns, %d of %d", cols,
               column, width);
-    if (!floats) check_quantised(x, cols, width, column, got);
+    if (!floats) (kind == PANEL_LONG ? check_long : check_quantised)(x, cols, width, column, got);
     for (size_t i = 0; i < dwords && floats; i++) {
       bool own = (int)(i % (size_t)width) == column;
       uint32_t is = !own ? CANARY * 0x01010101u : x ? f32_bits(x[i / (size_t)width]) : 0;
@@ -805,7 +835,7 @@ static void speed_products(const struct kern *k, double roof_bytes, const double
     for (int n = 1; n <= SPEED_TOKENS; n += SPEED_TOKENS - 1) {
       int rows = n == 1 ? (int)groups * GROUP : k->widest > 4 ? 512 : 128;
       struct speed b = {.k = k, .form = q->form};
-      panel_make(k, form_shapes[q->form].bits == 0, x, SPEED_COLS, n);
+      panel_make(k, form_panel(q->form), x, SPEED_COLS, n);
       b.m = (struct matmul){q->form,
                             (const uint8_t *)w,
                             panel_guard.p,
@@ -900,7 +930,7 @@ int main(int argc, char **argv) {
     rnd_state = seed;
     for (int q = 0; q < ARRAY_LEN(quant_table); q++)
       for (int exact = 0; exact < 2; exact++) test_product(k, quant_table[q], exact);
-    for (int floats = 0; floats < 2; floats++) test_panels(k, floats);
+    for (int kind = 0; kind < PANEL_COUNT; kind++) test_panels(k, (enum panel)kind);
     for (int type = 0; type < KV_TYPE_COUNT; type++) test_attention(k, (enum kv_type)type);
     for (int layer = 0; layer < 2; layer++) test_norms(k, layer);
     for (int act = 0; act < ACT_COUNT; act++) test_glu(k, (enum activation)act);

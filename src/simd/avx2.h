@@ -20,6 +20,8 @@ ALWAYS_INLINE __m256i avx2_dot8(__m256i acc, __m256i w, int32_t x) {
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+ALWAYS_INLINE __m256i avx2_s8(const void *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+
 /* Lane i + lane i + 4, then 2, 1. */
 ALWAYS_INLINE float avx2_fold(__m256 v) {
   __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -74,8 +76,6 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vf_from_f16(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vf_from_bf16(p) \
   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
-#define vf_from_u8(p) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
-#define vf_from_s8(p) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
 #define vf_from_vi(v) _mm256_cvtepi32_ps(v)
 #define vi_zero() _mm256_setzero_si256()
 #define vi_set1(i) _mm256_set1_epi32(i)
@@ -96,6 +96,8 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_store_bytes(p, v) _mm_storel_epi64((__m128i *)(void *)(p), avx2_low_bytes(v))
 #define vi_store_shorts(p, v) _mm_storeu_si128((__m128i *)(void *)(p), avx2_low_shorts(v))
 #define vi_low_s8(v) _mm256_srai_epi32(_mm256_slli_epi32(v, 24), 24)
+#define vf_from_s8(p) _mm256_cvtepi32_ps(avx2_s8(p))
+#define vi_pair_s8(p, q) _mm256_blend_epi16(avx2_s8(p), _mm256_slli_epi32(avx2_s8(q), 16), 0xAA)
 #define vi_pairs_s8(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm256_slli_epi32(v, n)
 #define vi_byte(v, j) _mm256_and_si256(_mm256_srli_epi32(v, 8 * (j)), _mm256_set1_epi32(255))

@@ -8,6 +8,19 @@
 #define vf __m512
 #define vi __m512i
 
+/* The broadcast is part of the instruction: gcc 12 makes it one of its own, which costs a register and a tile that spills. */
+ALWAYS_INLINE __m512i avx512_dot(__m512i acc, __m512i w, const int32_t *x) {
+  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*x));
+  return acc;
+}
+
+ALWAYS_INLINE __m512i avx512_dot16(__m512i acc, __m512i w, const int32_t *x) {
+  __asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*x));
+  return acc;
+}
+
+ALWAYS_INLINE __m512i avx512_s8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+
 /* Lane i + lane i + 8, then 4, 2, 1. */
 ALWAYS_INLINE float avx512_fold(__m512 v) {
   __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
@@ -34,8 +47,6 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
 #define vf_from_f16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vf_from_bf16(p) \
   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
-#define vf_from_u8(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
-#define vf_from_s8(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
 #define vf_from_vi(v) _mm512_cvtepi32_ps(v)
 #define vi_zero() _mm512_setzero_si512()
 #define vi_set1(i) _mm512_set1_epi32(i)
@@ -56,9 +67,11 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
 #define vi_store_bytes(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(v))
 #define vi_store_shorts(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtepi32_epi16(v))
 #define vi_low_s8(v) _mm512_srai_epi32(_mm512_slli_epi32(v, 24), 24)
+#define vf_from_s8(p) _mm512_cvtepi32_ps(avx512_s8(p))
+#define vi_pair_s8(p, q) _mm512_or_si512(_mm512_maskz_mov_epi16(0x55555555, avx512_s8(p)), _mm512_slli_epi32(avx512_s8(q), 16))
 #define vi_pairs_s8(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm512_slli_epi32(v, n)
 #define vi_byte(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
-#define vi_dot(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
-#define vi_dot8(acc, w, x) _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x))
-#define vi_dot16(acc, w, x) _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(x))
+#define vi_dot(acc, w, x) avx512_dot(acc, w, &(x))
+#define vi_dot8(acc, w, x) avx512_dot(acc, w, &(x))
+#define vi_dot16(acc, w, x) avx512_dot16(acc, w, &(x))

@@ -23,8 +23,6 @@
 #undef vf_fnma
 #undef vf_from_f16
 #undef vf_from_bf16
-#undef vf_from_u8
-#undef vf_from_s8
 #undef vf_from_vi
 #undef vi_zero
 #undef vi_set1
@@ -43,6 +41,8 @@
 #undef vi_store_bytes
 #undef vi_store_shorts
 #undef vi_low_s8
+#undef vf_from_s8
+#undef vi_pair_s8
 #undef vi_pairs_s8
 #undef vi_dot16
 #undef vi_mul2

@@ -41,8 +41,6 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vf_fnma(a, b, c) vfmsq_f32(c, a, b)
 #define vf_from_f16(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
 #define vf_from_bf16(p) vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))
-#define vf_from_u8(p) vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(neon_u32(p)))))))
-#define vf_from_s8(p) vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(neon_u32(p)))))))
 #define vf_from_vi(v) vcvtq_f32_s32(v)
 #define vi_zero() vdupq_n_s32(0)
 #define vi_set1(i) vdupq_n_s32(i)
@@ -64,6 +62,8 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_store_bytes(p, v) neon_put_bytes(p, v)
 #define vi_store_shorts(p, v) vst1_s16(p, vmovn_s32(v))
 #define vi_low_s8(v) vshrq_n_s32(vshlq_n_s32(v, 24), 24)
+#define vf_from_s8(p) vcvtq_f32_s32(neon_s8(p))
+#define vi_pair_s8(p, q) vorrq_s32(vandq_s32(neon_s8(p), vdupq_n_s32(65535)), vshlq_n_s32(neon_s8(q), 16))
 #define vi_pairs_s8(p) vreinterpretq_s32_s16(vmovl_s8(vld1_s8((const int8_t *)(p))))
 #define vi_mul2(v, n) vshlq_n_s32(v, n)
 #define vi_byte(v, j) vandq_s32(vshlq_s32(v, vdupq_n_s32(-8 * (j))), vdupq_n_s32(255))
@@ -72,10 +72,10 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 
 #ifndef NEON_WORDS
 #define NEON_WORDS
-ALWAYS_INLINE uint32_t neon_u32(const void *p) {
+ALWAYS_INLINE int32x4_t neon_s8(const void *p) {
   uint32_t v;
   memcpy(&v, p, sizeof v);
-  return v;
+  return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(v)))));
 }
 
 /* Lane i + lane i + 2, then 1. */

@@ -34,6 +34,8 @@ ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
   return acc;
 }
 
+ALWAYS_INLINE uint32_t scalar_pair(int low, int high) { return ((uint32_t)low & 65535u) | (uint32_t)high << 16; }
+
 /* Sum of 2 products of int16. */
 ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
   return acc + (uint32_t)((int16_t)w * (int16_t)x) + (uint32_t)((int16_t)(w >> 16) * (int16_t)((uint32_t)x >> 16));
@@ -56,8 +58,6 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vf_fnma(a, b, c) scalar_fma(-(a), b, c)
 #define vf_from_f16(p) f16_to_f32(*(p))
 #define vf_from_bf16(p) bf16_to_f32(*(p))
-#define vf_from_u8(p) ((float)*(const uint8_t *)(p))
-#define vf_from_s8(p) ((float)*(const int8_t *)(p))
 #define vf_from_vi(v) ((float)(int32_t)(v))
 #define vi_zero() 0u
 #define vi_set1(i) ((uint32_t)(i))
@@ -78,6 +78,8 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_store_bytes(p, v) (*(p) = (int8_t)(v))
 #define vi_store_shorts(p, v) (*(p) = (int16_t)(v))
 #define vi_low_s8(v) ((uint32_t)(int32_t)(int8_t)(v))
+#define vf_from_s8(p) ((float)*(const int8_t *)(p))
+#define vi_pair_s8(p, q) scalar_pair(*(const int8_t *)(p), *(const int8_t *)(q))
 #define vi_pairs_s8(p) (((uint32_t)((const int8_t *)(p))[0] & 65535u) | (uint32_t)((const int8_t *)(p))[1] << 16)
 #define vi_mul2(v, n) ((v) << (n))
 #define vi_byte(v, j) ((v) >> 8 * (j)&255u)
