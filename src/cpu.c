@@ -164,23 +164,36 @@ struct cpu {
   char *values, *panels;   // scratch of the tape
   char **thread_scratch;   // (n_threads) see cpu_thread_bytes
   int max_pages;           // of one sequence
+  float *parts;            // (cpu_slots, segments, ...) segments of long contexts that several threads attend to, see kern.h
+  uint32_t *parts_done;    // (cpu_slots) chunks of a tile of attention that are finished
   int *chunks;             // (2 * n_ops) of the step being run
   const struct batch *batch;
   int out_first, out_n;    // output rows of the head's slice
   int first_op;            // of the section being run
+  uint64_t n_sections;     // run so far
   double *profile;         // (n_threads, n_ops, 2) seconds spent in both phases of every operation; NULL: not asked for
 };
 
-/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, one packed group of rows. */
-enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_GROUP, CPU_END };
+enum {
+  CPU_ROWS = 4,  // rows of a chunk of an operation that works row by row
+  CPU_FEW = 2,   // up to so many rows every thread prepares the input of a product for itself: cheaper than waiting for it
+  CPU_COLUMNS = 4 // of the widest panel that CPU_FEW rows need
+};
+
+/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, one packed group of rows, a panel of
+ * its own and for which operation that was made. */
+enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_GROUP, CPU_PANEL, CPU_MADE, CPU_END };
 
 static size_t cpu_part_offset(const struct tape *t, int max_pages, enum cpu_part part) {
   const size_t bytes[CPU_END] = {t->attention_floats * sizeof(float), (size_t)t->widest_row * sizeof(float),
-                                 (size_t)max_pages * 2 * sizeof(char *), t->group_bytes};
+                                 (size_t)max_pages * 2 * sizeof(char *), t->group_bytes,
+                                 panel_dwords(PANEL_FLOATS, t->widest_row) * 4 * CPU_COLUMNS, sizeof(uint64_t)};
   size_t at = 0;
   for (int i = 0; i < (int)part; i++) at += size_align(bytes[i], 64);
   return at;
 }
+
+static int cpu_most_segments(int max_pages) { return (max_pages + KV_SEGMENT - 1) / KV_SEGMENT; }
 
 static size_t cpu_thread_bytes(const struct tape *t, int max_pages) { return cpu_part_offset(t, max_pages, CPU_END); }
 
@@ -196,8 +209,6 @@ static float *cpu_row(const struct cpu *c, int value, int row) {
 static int cpu_rows(const struct cpu *c, const struct op *op) { return op->head ? c->out_n : c->batch->n_rows; }
 
 /* ---- operations: each runs one chunk ---- */
-
-enum { CPU_ROWS = 4 }; // rows of a chunk of an operation that works row by row
 
 static void cpu_embed_row(const struct weight *w, int32_t token, float scale, float *y) {
   if (w->packed) form_row(w->quant->form, w->packed, w->n_cols, token, y);
@@ -222,11 +233,11 @@ static enum panel cpu_panel(const struct cpu *c, const struct op *op) {
 }
 
 /* One panel of the product's input: norm or activation, then int8 or float columns. */
-static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int thread) {
+static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int thread, char *panels) {
   const struct kern *k = c->kern;
   const int n_cols = op->w[0]->n_cols, rows = cpu_rows(c, op), first = chunk * k->widest, width = k->panel_width(rows - first);
   const enum panel kind = cpu_panel(c, op);
-  char *panel = c->panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
+  char *panel = panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
   float *temporary = cpu_scratch(c, thread, CPU_ROW);
   for (int i = 0; i < width; i++) {
     const float *x = NULL;
@@ -238,6 +249,16 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
     }
     k->panel[kind](x, n_cols, width, i, panel);
   }
+}
+
+/* The input of a product as panels: prepared by the phase before, or, of few rows, here and now by each thread. */
+static const char *cpu_panels(struct cpu *c, const struct op *op, int thread) {
+  if (cpu_rows(c, op) > CPU_FEW) return c->panels;
+  uint64_t *made = cpu_scratch(c, thread, CPU_MADE), now = c->n_sections * (uint64_t)c->tape->n_ops + (uint64_t)(op - c->tape->ops);
+  char *panels = cpu_scratch(c, thread, CPU_PANEL);
+  if (*made != now) cpu_prepare(c, op, 0, thread, panels);
+  *made = now;
+  return panels;
 }
 
 static int cpu_groups(const struct op *op) {
@@ -265,13 +286,14 @@ static void cpu_product_unpacked(const struct cpu *c, const struct weight *w, co
 
 static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   int total = cpu_groups(op), rows = cpu_rows(c, op);
+  const char *panels = cpu_panels(c, op, thread);
   int from = (int)((int64_t)total * chunk / n_chunks), to = (int)((int64_t)total * (chunk + 1) / n_chunks);
   for (int i = 0; i < op->n_out; i++) {
     const struct weight *w = op->w[i];
     int groups = (w->n_rows + GROUP - 1) / GROUP, a = from < 0 ? 0 : from, b = to < groups ? to : groups;
     if (a < b) {
       const struct value *v = &c->tape->values[op->out[i]];
-      struct matmul m = {w->quant->form, w->packed, c->panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
+      struct matmul m = {w->quant->form, w->packed, panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
                          rows, op->add};
       if (w->packed) cpu_multiply(c, &m, a, b);
       else cpu_product_unpacked(c, w, &m, a, b, thread);
@@ -284,71 +306,114 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
   }
 }
 
-/* Norms and rotates the heads of one row and writes its key and value to their page. */
-static void cpu_heads_row(struct cpu *c, const struct op *op, int row) {
+/* Norms and rotates the heads of one row that share a key/value head, and writes its key and value to their page. */
+static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) {
   const struct batch *b = c->batch;
   const struct batch_segment *s = &b->segments[b->segment[row]];
-  float *q = cpu_row(c, op->out[0], row), *k = cpu_row(c, op->in[0], row);
-  const float *v = cpu_row(c, op->in[1], row), *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
-  int page = s->pages[b->position[row] / KV_PAGE], slot = b->position[row] % KV_PAGE;
-  for (int h = 0; h < op->n_head; h++, q += op->head_dim) {
+  const int shared = op->n_head / op->n_head_kv, page = s->pages[b->position[row] / KV_PAGE], slot = b->position[row] % KV_PAGE;
+  float *q = cpu_row(c, op->out[0], row) + kv_head * shared * op->head_dim, *k = cpu_row(c, op->in[0], row) + kv_head * op->head_dim;
+  const float *v = cpu_row(c, op->in[1], row) + kv_head * op->value_dim, *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
+  for (int h = 0; h < shared; h++, q += op->head_dim) {
     if (op->norm[0]) c->kern->rms_norm(q, op->norm[0], op->eps, op->head_dim, q);
     if (angles) c->kern->rope(q, angles, op->rope->n_rot, op->rope->neox);
   }
-  for (int h = 0; h < op->n_head_kv; h++, k += op->head_dim, v += op->value_dim) {
-    if (op->norm[1]) c->kern->rms_norm(k, op->norm[1], op->eps, op->head_dim, k);
-    if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
-    kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, h), op->head_dim, slot, k);
-    kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, h), op->value_dim, slot, v);
-  }
+  if (op->norm[1]) c->kern->rms_norm(k, op->norm[1], op->eps, op->head_dim, k);
+  if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
+  kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot, k);
+  kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, v);
 }
 
-/* Attention is cut into tiles of columns, a column being (row, query head), that share a key/value head and a sequence:
- * several rows of all heads that share it, or, where a single row gives too few chunks for the threads, some heads. */
-static int cpu_tile_heads(const struct cpu *c, const struct op *op) {
-  int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads, at_once = shared;
-  if (c->batch->n_segments == c->batch->n_rows && c->batch->n_rows * op->n_head_kv < threads)
-    at_once = (shared + threads - 1) / threads;
-  return at_once < c->kern->widest ? at_once : c->kern->widest;
+/* How attention is cut. A tile is some columns, a column being (row, query head), that share a key/value head and a
+ * sequence: several rows of all heads that share it, or, where single rows give too few tiles for the threads, some heads.
+ * Few tiles with long contexts are cut once more, into segments of pages. Where each tile is all of a row's columns on a
+ * key/value head it also writes the key and value it begins with, which saves a phase. */
+struct cpu_cut {
+  int heads, rows; // of a tile
+  int parts;       // tiles that share a key/value head and rows
+  int tiles, segments;
+  bool whole;
+};
+
+static int cpu_slots(int n_threads) { return n_threads > 1 ? 2 * n_threads : 0; } // most tiles that are cut into segments
+
+static int cpu_first_page(const struct op *op, int position) {
+  return op->window > 0 && position >= op->window ? (position - op->window + 1) / KV_PAGE : 0;
 }
 
-static int cpu_tile_rows(const struct cpu *c, const struct op *op) {
-  int rows = c->kern->widest / cpu_tile_heads(c, op);
-  return rows < 1 ? 1 : rows;
-}
-
-static int cpu_attention_chunks(const struct cpu *c, const struct op *op) {
-  int tiles = 0, each = cpu_tile_rows(c, op), heads = cpu_tile_heads(c, op), shared = op->n_head / op->n_head_kv;
-  for (int i = 0; i < c->batch->n_segments; i++) tiles += (c->batch->segments[i].n_rows + each - 1) / each;
-  return tiles * op->n_head_kv * ((shared + heads - 1) / heads);
-}
-
-static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thread) {
+static struct cpu_cut cpu_cut(const struct cpu *c, const struct op *op) {
   const struct batch *b = c->batch;
-  int each = cpu_tile_rows(c, op), heads = cpu_tile_heads(c, op), shared = op->n_head / op->n_head_kv;
-  int parts = (shared + heads - 1) / heads, tile = chunk / (op->n_head_kv * parts), kv_head = chunk / parts % op->n_head_kv;
-  int head0 = chunk % parts * heads, n_heads = shared - head0 < heads ? shared - head0 : heads;
+  const int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads;
+  const bool single = b->n_segments == b->n_rows; // one row of every sequence
+  struct cpu_cut cut = {.heads = shared, .segments = 1};
+  if (single && b->n_rows * op->n_head_kv < threads) cut.heads = (shared + threads - 1) / threads;
+  if (cut.heads > c->kern->widest) cut.heads = c->kern->widest;
+  cut.rows = c->kern->widest / cut.heads;
+  cut.parts = (shared + cut.heads - 1) / cut.heads;
+  for (int i = 0; i < b->n_segments; i++) cut.tiles += (b->segments[i].n_rows + cut.rows - 1) / cut.rows;
+  cut.tiles *= op->n_head_kv * cut.parts;
+  for (int i = 0; i < b->n_rows && single && cut.tiles <= cpu_slots(threads); i++) {
+    int n = b->position[i] / KV_PAGE / KV_SEGMENT - cpu_first_page(op, b->position[i]) / KV_SEGMENT + 1;
+    cut.segments = n > cut.segments ? n : cut.segments;
+  }
+  cut.whole = single && cut.parts == 1 && cut.segments == 1;
+  return cut;
+}
+
+static size_t cpu_part_floats(const struct op *op, int widest) { // of one segment of a tile
+  int shared = op->n_head / op->n_head_kv;
+  return (size_t)(shared < widest ? shared : widest) * (size_align((size_t)op->value_dim, GROUP) + GROUP);
+}
+
+/* The columns of a tile, and its pages; where it is whole, OP_HEADS, which stands before OP_ATTENTION, is done first. */
+static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct cpu_cut *cut, int tile, const char **k,
+                               const char **v, struct attention *a) {
+  const struct batch *b = c->batch;
+  int kv_head = tile / cut->parts % op->n_head_kv, shared = op->n_head / op->n_head_kv, head0 = tile % cut->parts * cut->heads;
+  int n_heads = shared - head0 < cut->heads ? shared - head0 : cut->heads;
   const struct batch_segment *s = b->segments;
-  while (tile >= (s->n_rows + each - 1) / each) tile -= (s->n_rows + each - 1) / each, s++;
-  int row0 = tile * each, n_rows = s->n_rows - row0 < each ? s->n_rows - row0 : each;
-  const char **k = cpu_scratch(c, thread, CPU_PAGES);
-  const char **v = k + c->max_pages;
-  struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
-                        .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .n = n_rows * n_heads, .scale = op->scale,
-                        .softcap = op->softcap, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
+  for (tile /= op->n_head_kv * cut->parts; tile >= (s->n_rows + cut->rows - 1) / cut->rows; s++)
+    tile -= (s->n_rows + cut->rows - 1) / cut->rows;
+  int row0 = tile * cut->rows, n_rows = s->n_rows - row0 < cut->rows ? s->n_rows - row0 : cut->rows;
+  a->n = n_rows * n_heads;
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
       int row = s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
-      a.q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
-      a.out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
-      a.first[i] = op->window > 0 && position >= op->window ? position - op->window + 1 : 0;
-      a.last[i] = position;
+      a->q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
+      a->out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
+      a->first[i] = op->window > 0 && position >= op->window ? position - op->window + 1 : 0;
+      a->last[i] = position;
     }
-  a.page0 = a.first[0] / KV_PAGE;
-  a.page1 = a.last[a.n - 1] / KV_PAGE + 1;
-  for (int p = a.page0; p < a.page1; p++) {
+  if (cut->whole)
+    for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, kv_head);
+  a->page0 = a->first[0] / KV_PAGE;
+  a->page1 = a->last[a->n - 1] / KV_PAGE + 1;
+  for (int p = a->page0; p < a->page1; p++) {
     k[p] = kv_keys(c->kv, s->pages[p], op->layer, kv_head);
     v[p] = kv_values(c->kv, s->pages[p], op->layer, kv_head);
+  }
+}
+
+static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thread) {
+  const struct cpu_cut cut = cpu_cut(c, op);
+  const char **k = cpu_scratch(c, thread, CPU_PAGES), **v = k + c->max_pages;
+  struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
+                        .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
+                        .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
+  const int tile = chunk / cut.segments, segment = chunk % cut.segments;
+  cpu_attention_tile(c, op, &cut, tile, k, v, &a);
+  if (cut.segments > 1) { // this chunk's part, and after the last one all parts in order
+    const int first = a.page0 / KV_SEGMENT, n = (a.page1 - 1) / KV_SEGMENT - first + 1, end = (first + segment + 1) * KV_SEGMENT;
+    a.part_stride = cpu_part_floats(op, c->kern->widest);
+    float *parts = c->parts + a.part_stride * (size_t)cpu_most_segments(c->max_pages) * (size_t)tile;
+    a.parts = parts + a.part_stride * (size_t)segment;
+    if (segment > 0) a.page0 = (first + segment) * KV_SEGMENT;
+    if (end < a.page1) a.page1 = end;
+    if (segment < n) c->kern->attention[c->kv->type](&a);
+    if (__atomic_add_fetch(&c->parts_done[tile], 1, __ATOMIC_ACQ_REL) < (uint32_t)cut.segments) return;
+    __atomic_store_n(&c->parts_done[tile], 0, __ATOMIC_RELAXED); // for the next layer; phases order it
+    for (int i = 0; i < a.n; i++)
+      c->kern->attention_merge(parts + (size_t)i * (size_t)(a.value_pad + GROUP), a.part_stride, n, a.value_dim, a.value_pad, a.out[i]);
+    return;
   }
   c->kern->attention[c->kv->type](&a);
 }
@@ -356,7 +421,7 @@ static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thr
 static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread) {
   if (op->kind == OP_EMBED) cpu_embed_row(op->w[0], c->batch->token[row], op->scale, cpu_row(c, op->out[0], row));
   if (op->kind == OP_ANGLES) cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row));
-  if (op->kind == OP_HEADS) cpu_heads_row(c, op, row);
+  for (int h = 0; op->kind == OP_HEADS && h < op->n_head_kv; h++) cpu_heads(c, op, row, h);
   if (op->kind == OP_SOFTCAP) c->kern->softcap(cpu_row(c, op->out[0], row), c->tape->values[op->out[0]].width, op->softcap);
   if (op->kind == OP_NORM_ADD) {
     float *to = cpu_row(c, op->out[0], row), *normed = cpu_scratch(c, thread, CPU_ROW);
@@ -372,7 +437,7 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   struct cpu *c = context;
   const struct op *op = &c->tape->ops[c->first_op + phase / 2];
   double start = c->profile ? os_seconds() : 0;
-  if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread);
+  if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread, c->panels);
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
   else
@@ -385,16 +450,21 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
   int rows = cpu_rows(c, op), threads = c->pool.n_threads;
   chunks[0] = (rows + CPU_ROWS - 1) / CPU_ROWS;
   chunks[1] = 0;
-  if (op->kind == OP_ATTENTION) chunks[0] = cpu_attention_chunks(c, op);
+  if (op->kind == OP_HEADS || op->kind == OP_ATTENTION) {
+    struct cpu_cut cut = cpu_cut(c, op);
+    if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
+    else if (cut.whole) chunks[0] = 0;
+  }
   if (op->kind == OP_MATMUL) {
     int groups = cpu_groups(op), most = threads == 1 ? 1 : rows <= c->kern->widest ? threads * 2 : threads * 8;
-    chunks[0] = (rows + c->kern->widest - 1) / c->kern->widest;
+    chunks[0] = rows <= CPU_FEW ? 0 : (rows + c->kern->widest - 1) / c->kern->widest;
     chunks[1] = groups < most ? groups : most;
   }
 }
 
 static void cpu_section(struct cpu *c, int first_op, int end_op) {
   c->first_op = first_op;
+  c->n_sections++;
   for (int i = first_op; i < end_op; i++) cpu_count_chunks(c, &c->tape->ops[i], c->chunks + 2 * (i - first_op));
   os_forbid_alloc(true);
   pool_run(&c->pool, 2 * (end_op - first_op), c->chunks, cpu_chunk, c);
@@ -426,6 +496,14 @@ static const float *cpu_run_head(struct cpu *c, int first, int n, size_t *stride
   return cpu_row(c, t->result, 0);
 }
 
+/* Memory for the segments of the tiles that are cut, on so many threads. */
+static size_t cpu_parts_bytes(const struct tape *t, int max_pages, int n_threads) {
+  size_t most = 0;
+  for (int i = 0; i < t->n_ops; i++)
+    if (t->ops[i].kind == OP_ATTENTION && cpu_part_floats(&t->ops[i], GROUP) > most) most = cpu_part_floats(&t->ops[i], GROUP);
+  return most * sizeof(float) * (size_t)cpu_most_segments(max_pages) * (size_t)cpu_slots(n_threads) + 64;
+}
+
 static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_threads, int max_pages, const struct tape *t,
                      const struct kv *kv, struct arena *a, struct bk_error *e) {
   *c = (struct cpu){.kern = kern, .exact = exact, .tape = t, .kv = kv, .max_pages = max_pages};
@@ -433,11 +511,14 @@ static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_t
   c->values = arena_raw(a, t->scratch_bytes, 1, 64);
   c->panels = arena_raw(a, t->panel_bytes, 1, 64);
   c->chunks = ARENA_NEW(a, int, (size_t)(2 * t->n_ops));
+  c->parts = arena_raw(a, cpu_parts_bytes(t, max_pages, n_threads), 1, 64);
+  c->parts_done = ARENA_NEW(a, uint32_t, (size_t)cpu_slots(n_threads) + 1);
   c->thread_scratch = ARENA_NEW(a, char *, (size_t)c->pool.n_threads);
-  bool ok = c->values && c->panels && c->chunks && c->thread_scratch;
+  bool ok = c->values && c->panels && c->parts && c->parts_done && c->chunks && c->thread_scratch;
   for (int i = 0; ok && i < c->pool.n_threads; i++) {
     c->thread_scratch[i] = arena_raw(a, cpu_thread_bytes(t, max_pages), 1, 64);
     ok = c->thread_scratch[i] != NULL;
+    if (ok) *(uint64_t *)cpu_scratch(c, i, CPU_MADE) = 0;
   }
   return ok || err_set(e, ERR_OS, "no memory for the scratch of %d threads", c->pool.n_threads);
 }

@@ -64,6 +64,7 @@ static int engine_max_pages(const struct engine *g) { return kv_pages_for(g->opt
 static size_t engine_scratch_bytes(const struct engine *g, int n_threads) {
   const struct tape *t = &g->model.tape;
   return t->scratch_bytes + t->panel_bytes + (size_t)n_threads * (cpu_thread_bytes(t, engine_max_pages(g)) + 64) +
+         cpu_parts_bytes(t, engine_max_pages(g), n_threads) +
          (size_t)(2 * t->n_ops + 16) * 64 + (size_t)ENGINE_ROWS * 96 +
          (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 3 * sizeof(int) + (64 << 10);
 }

@@ -101,7 +101,9 @@ static int tape_attention(struct tape *t, const struct tape_heads *h, int q, int
   *op = heads;
   op->kind = OP_ATTENTION;
   op->in[0] = tape_use(t, q);
-  op->in[1] = op->in[2] = VALUE_NONE;
+  op->in[1] = tape_use(t, k); // alive until here, and so are the angles, that both operations may be done at once
+  op->in[2] = tape_use(t, v);
+  if (h->rope) tape_use(t, h->angles);
   return op->out[0] = tape_value(t, h->n_head * h->value_dim);
 }
 
