@@ -463,7 +463,7 @@ static void test_panels(const struct kern *k, enum panel kind) {
 
 /* ---- attention ---- */
 
-enum { PAGES = 4, COLUMNS = 12 };
+enum { PAGES = KV_SEGMENT + 2, COLUMNS = 12 };
 static struct guard key_guard[PAGES], value_guard[PAGES], q_guard[COLUMNS], attended_guard[COLUMNS], scratch_guard;
 
 static double code_read(enum kv_type type, const char *codes, int i) { // element i of int16 or int8 codes
@@ -545,12 +545,34 @@ static void attention_pages(enum kv_type type, int head_dim, int value_dim, int 
   free(x);
 }
 
+/* The same, segment by segment as threads would share it: the merged parts are the result. */
+static void check_parts(const struct kern *k, enum kv_type type, const struct attention *whole) {
+  static float parts[(PAGES / KV_SEGMENT + 1) * COLUMNS * (128 + GROUP)];
+  int first = whole->page0 / KV_SEGMENT, n = (whole->page1 - 1) / KV_SEGMENT - first + 1;
+  size_t each = (size_t)whole->value_pad + GROUP;
+  for (int i = n - 1; i >= 0; i--) {
+    struct attention a = *whole;
+    a.part_stride = COLUMNS * each;
+    a.parts = parts + a.part_stride * (size_t)i;
+    if (i > 0) a.page0 = (first + i) * KV_SEGMENT;
+    if (i < n - 1) a.page1 = (first + i + 1) * KV_SEGMENT;
+    k->attention[type](&a);
+  }
+  for (int c = 0; c < whole->n; c++) {
+    float out[128];
+    k->attention_merge(parts + each * (size_t)c, COLUMNS * each, n, whole->value_dim, whole->value_pad, out);
+    bool same = true;
+    for (int d = 0; d < whole->value_dim; d++) same = same && same_bits(out[d], whole->out[c][d]);
+    row_check(same, "column %d of %d: %d segments merged are not the whole", c, whole->n, n);
+  }
+}
+
 static void test_attention(const struct kern *k, enum kv_type type) {
   static const char *const names[] = {"attention f16", "attention f32", "attention q8"};
   if (!row_begin(k, names[type])) return;
   const struct kern *scalar = kern_get(ISA_SCALAR);
   static const int dims[][2] = {{8, 8}, {64, 64}, {80, 40}, {16, 128}, {40, 16}, {128, 96}},
-                   lengths[] = {1, 16, 17, 64, 65, 130, 200};
+                   lengths[] = {1, 16, 17, 64, 65, 200, PAGES * KV_PAGE - 9};
   for (int round = 0; round < (test.quick ? 42 : 126); round++) {
     const char *keys[PAGES], *values[PAGES];
     int head_dim = dims[round % 6][0], value_dim = dims[round % 6][1], n = lengths[round % 7],
@@ -593,6 +615,7 @@ static void test_attention(const struct kern *k, enum kv_type type) {
       row_check(same, "column %d of %d, %d positions of %d: not what it is alone", c, columns, n, head_dim);
       check_attended(type, &a, c);
     }
+    check_parts(k, type, &a);
   }
   row_end();
 }
