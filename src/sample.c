@@ -22,10 +22,27 @@ static double sample_uniform(uint64_t *state) { // [0, 1)
 }
 
 /* The largest finite logit, the first of equals; -1 if there is none. */
+enum { SAMPLE_BLOCK = 256 }; // logits that are looked at one by one only if their largest may matter
+
+/* The largest of n logits, a NaN counting as none. Eight at a time, so that the compiler may use vectors. */
+static float sample_most(const float *x, int n) {
+  float lanes[8], most = -INFINITY_F;
+  for (int j = 0; j < 8; j++) lanes[j] = most;
+  for (int i = 0; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+  for (int i = n / 8 * 8; i < n; i++) most = x[i] > most ? x[i] : most;
+  for (int j = 0; j < 8; j++) most = lanes[j] > most ? lanes[j] : most;
+  return most;
+}
+
 static int32_t sample_greedy(const float *logits, int n) {
   int32_t best = -1;
-  for (int i = 0; i < n; i++)
-    if (logits[i] - logits[i] == 0 && (best < 0 || logits[i] > logits[best])) best = i;
+  for (int at = 0; at < n; at += SAMPLE_BLOCK) {
+    int end = at + SAMPLE_BLOCK < n ? at + SAMPLE_BLOCK : n;
+    if (best >= 0 && sample_most(logits + at, end - at) <= logits[best]) continue;
+    for (int i = at; i < end; i++)
+      if (logits[i] - logits[i] == 0 && (best < 0 || logits[i] > logits[best])) best = i;
+  }
   return best;
 }
 
@@ -63,10 +80,32 @@ static void sample_top(struct sample_candidate *c, int n, int k) {
   }
 }
 
+/* The best k < n finite logits in order; returns how many there are. c: (k) */
+static int sample_best(const float *logits, int n, int k, struct sample_candidate *c) {
+  int found = 0;
+  for (int at = 0; at < n; at += SAMPLE_BLOCK) {
+    int end = at + SAMPLE_BLOCK < n ? at + SAMPLE_BLOCK : n;
+    if (found == k && sample_most(logits + at, end - at) <= c[0].logit) continue;
+    for (int i = at; i < end; i++) {
+      struct sample_candidate new = {logits[i], i};
+      if (logits[i] - logits[i] != 0 || (found == k && !sample_before(new, c[0]))) continue;
+      const bool full = found == k;
+      c[full ? 0 : found++] = new;
+      for (int j = full ? 0 : found == k ? k / 2 - 1 : -1; j >= 0; j--) sample_sift(c, k, j);
+    }
+  }
+  sample_top(c, found, found);
+  return found;
+}
+
+static bool sample_penalises(const struct bk_sampler *set) {
+  return set->repetition_penalty != 1 || set->presence_penalty != 0 || set->frequency_penalty != 0;
+}
+
 /* Each distinct token among the last ones is found by looking whether it occurs further left. */
 static void sample_penalise(const struct bk_sampler *set, struct sample_candidate *c, int n_vocab, const int32_t *recent, int n) {
   if (n > set->penalty_window) recent += n - set->penalty_window, n = set->penalty_window;
-  if (set->repetition_penalty == 1 && set->presence_penalty == 0 && set->frequency_penalty == 0) return;
+  if (!sample_penalises(set)) return;
   for (int i = 0; i < n; i++) {
     int before = 0, count = 0;
     for (int j = 0; j < i; j++) before += recent[j] == recent[i];
@@ -81,14 +120,18 @@ static void sample_penalise(const struct bk_sampler *set, struct sample_candidat
 /* The next token, or -1 if no logit is finite. c: (n_vocab) scratch; recent: (n_recent) ids so far, oldest first. */
 static int32_t sample_token(struct bk_sampler *set, const float *logits, int n_vocab, const int32_t *recent, int n_recent,
                             struct sample_candidate *c) {
-  int n = 0;
-  for (int i = 0; i < n_vocab; i++) c[i] = (struct sample_candidate){logits[i], i};
-  sample_penalise(set, c, n_vocab, recent, n_recent);
-  for (int i = 0; i < n_vocab; i++)
-    if (c[i].logit - c[i].logit == 0) c[n++] = c[i];
+  int n = 0, k = set->temperature <= 0 ? 1 : set->top_k > 0 && set->top_k < n_vocab ? set->top_k : n_vocab;
+  if (k < n_vocab && !sample_penalises(set)) {
+    k = n = sample_best(logits, n_vocab, k, c);
+  } else {
+    for (int i = 0; i < n_vocab; i++) c[i] = (struct sample_candidate){logits[i], i};
+    sample_penalise(set, c, n_vocab, recent, n_recent);
+    for (int i = 0; i < n_vocab; i++)
+      if (c[i].logit - c[i].logit == 0) c[n++] = c[i];
+    k = k < n ? k : n;
+    sample_top(c, n, k);
+  }
   if (n == 0) return -1;
-  int k = set->temperature <= 0 ? 1 : set->top_k > 0 && set->top_k < n ? set->top_k : n;
-  sample_top(c, n, k);
   if (k == 1) return c[0].id;
   double total = 0, sum = 0;
   for (int i = 0; i < k; i++) total += kern_exp((double)(c[i].logit - c[0].logit));

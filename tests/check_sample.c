@@ -57,6 +57,26 @@ END_TEST
 
 /* ---- order ---- */
 
+START_TEST(sample_best_is_top) { // of the finite ones, whatever lies between them
+  static float logits[3000];
+  static struct sample_candidate all[3000], best[3000];
+  static const int ks[] = {1, 2, 5, 40, 256, 2999};
+  for (int round = 0; round < 60; round++) {
+    int n = round % 2 ? 3000 : 7 + round * 11, k = ks[round % 6] < n ? ks[round % 6] : n - 1, finite = 0;
+    st_random(logits, n, round % 3 + 1.0);
+    for (int i = 0; i < n / 5; i++)
+      logits[(int)(sample_uniform(&st_state) * n)] = f32_from_bits(i % 3 ? 0x7FC00000u : 0xFF800000u - (i % 2 ? 0x80000000u : 0));
+    for (int i = 0; i < n; i++)
+      if (logits[i] - logits[i] == 0) all[finite++] = (struct sample_candidate){logits[i], i};
+    sample_top(all, finite, k < finite ? k : finite);
+    int found = sample_best(logits, n, k, best);
+    ck_assert_int_eq(found, k < finite ? k : finite);
+    for (int i = 0; i < found; i++) ck_assert(best[i].id == all[i].id && best[i].logit == all[i].logit);
+    ck_assert_int_eq(sample_greedy(logits, n), all[0].id);
+  }
+}
+END_TEST
+
 START_TEST(sample_top_orders) {
   float logits[ST_VOCAB];
   for (int round = 0; round < 300; round++) {
@@ -258,6 +278,7 @@ static Suite *sample_suite(void) {
   TCase *t = tcase_create("sample");
   tcase_add_test(t, sample_greedy_choice);
   tcase_add_test(t, sample_not_finite);
+  tcase_add_test(t, sample_best_is_top);
   tcase_add_test(t, sample_top_orders);
   tcase_add_test(t, sample_distribution);
   tcase_add_test(t, sample_keeps_one);
