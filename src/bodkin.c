@@ -31,6 +31,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
+#include "fit.c"
 #include "kern.c"
 #include "tape.c"
 #include "kv.c"
