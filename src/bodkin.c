@@ -44,6 +44,7 @@
 #pragma GCC optimize("Os") // likewise
 #endif
 #include "store.c"
+#include "convert.c"
 #include "bench.c"
 #include "eval.c"
 #include "verify.c"

@@ -253,6 +253,7 @@ static void main_signal(int number) {
   }
   terminal_restore();
   _exit(128 + number);
+  os_discard();
 }
 
 static void main_signals(void) {
@@ -624,6 +625,25 @@ static const struct command {
   {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run, MAIN_WORDS},
   {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
   {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
+static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
+
+static bool main_quantize(const struct options *o, struct bk_error *e) {
+  struct options named = *o;
+  struct convert_report r;
+  const char *path;
+  double start = os_seconds();
+  if (o->n_words != 3) return err_set(e, ERR_USAGE, "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
+  named.model = o->words[0];
+  if (!main_model_path(&named, &path, e)) return false;
+  bool terminal = isatty(STDERR_FILENO);
+  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r, &main_memory, e);
+  if (terminal) fputs("\r     \r", stderr);
+  if (!ok) return false;
+  fprintf(stderr, "[%s, %.1f million weights, %.1f MB to %.1f MB, %.1f s]\n", r.type, (double)r.n_weights / 1e6, (double)r.bytes_in / 1e6,
+          (double)r.bytes_out / 1e6, os_seconds() - start);
+  return true;
+}
+
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
   {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
@@ -633,7 +653,6 @@ static const struct command {
   {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
   {"batch", NULL, NULL, main_absent, MAIN_WORDS},
   {"serve", NULL, NULL, main_absent, MAIN_WORDS},
-  {"quantize", NULL, NULL, main_absent, MAIN_WORDS},
   {"convert", NULL, NULL, main_absent, MAIN_WORDS},
 };
 
@@ -642,6 +661,7 @@ static void main_help(void) {
   for (int i = 0; i < ARRAY_LEN(commands); i++)
     if (commands[i].usage) fprintf(stdout, "  bodkin %-8s %-34s %s\n", commands[i].name, commands[i].usage, commands[i].help);
   puts("\nOptions; each may also be set as BODKIN_NAME or as name = value in $XDG_CONFIG_HOME/bodkin/config:");
+  {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   for (int i = 0; i < ARRAY_LEN(options_table); i++) {
     const struct option *opt = &options_table[i];
     if (opt->help && opt->letter && *opt->help) fprintf(stdout, "  -%c, --%s %s\n", opt->letter, opt->name, opt->help);
@@ -651,7 +671,7 @@ static void main_help(void) {
 
 static bool main_call(const struct command *c, const struct options *o, struct bk_error *e) {
   if (o->n_words > c->max_words)
-    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name, c->max_words ? "one argument" : "options only",
+    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name, c->max_words > 1 ? "three arguments" : c->max_words ? "one argument" : "options only",
                    o->words[c->max_words]);
   return c->run(o, e);
 }
