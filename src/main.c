@@ -16,7 +16,7 @@ enum { MAIN_WORDS = 64 }; // most arguments that are no options
 enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
-  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *socket, *gpu, *chat_template, *config;
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *against, *socket, *gpu, *chat_template, *config;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
@@ -71,6 +71,7 @@ static const struct option options_table[] = {
   {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
   {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
+  {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, NULL},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
@@ -252,8 +253,8 @@ static void main_signal(int number) {
     return;
   }
   terminal_restore();
-  _exit(128 + number);
   os_discard();
+  _exit(128 + number);
 }
 
 static void main_signals(void) {
@@ -515,26 +516,40 @@ static bool main_tokenize(const struct options *o, struct bk_error *e) {
 
 /* ---- eval, bench, info, verify, pull ---- */
 
+/* The model that another is compared with, beside it: what --memory allows is for both. */
+static bool main_eval_source(const struct options *o, const struct engine *g, struct engine *source, struct bk_error *e) {
+  struct options named = *o;
+  size_t taken = engine_plan(g).total;
+  named.model = o->against;
+  if (o->memory) named.memory = o->memory > taken ? o->memory - taken : 1;
+  return main_load(&named, source, e);
+}
+
 /* A file that holds a vocabulary and no weights still tokenises. */
 static bool main_eval(const struct options *o, struct bk_error *e) {
-  static struct engine g;
+  static struct engine g, source;
   static struct gguf words;
   struct vocab *v = NULL;
   FILE *in;
+  if (o->against && !o->perplexity) return err_set(e, ERR_USAGE, "--against goes with --perplexity FILE");
   if (o->dequant) return eval_dequant(str_from(o->dequant), stdin, stdout, e);
   bool engine = false;
+  struct options narrow = *o;
+  if (o->against && (!o->chunk || o->chunk > EVAL_ROWS)) narrow.chunk = EVAL_ROWS;
   if (o->model || o->perplexity) {
     const char *path;
     if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
     engine = words.n_tensors > 0;
     if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
     if (engine) gguf_close(&words);
-    if (engine && !main_load(o, &g, e)) return false;
+    if (engine && !main_load(&narrow, &g, e)) return false;
   }
   if (o->perplexity) {
     struct str text;
     if (!os_read_file(o->perplexity, 64 << 20, &main_memory, &text, e)) return false;
-    return engine ? eval_perplexity(&g, text, stdout, e) : err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
+    if (!engine) return err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
+    if (o->against && !main_eval_source(&narrow, &g, &source, e)) return false;
+    return eval_perplexity(&g, o->against ? &source : NULL, text, stdout, e);
   }
   if (!main_open_input(o, &in, e)) return false;
   return eval_run(engine ? &g : NULL, engine ? g.model.vocab : v, in, stdout, &main_memory, e);
@@ -610,21 +625,6 @@ static bool main_pull(const struct options *o, struct bk_error *e) {
   return err_set(e, ERR_UNAVAILABLE, "tools/fetch is neither beside this program nor in this folder");
 }
 
-static bool main_absent(const struct options *o, struct bk_error *e) {
-  (void)o;
-  return err_set(e, ERR_UNAVAILABLE, "not supported: this command, in this version");
-}
-
-/* ---- the program ---- */
-
-static const struct command {
-  const char *name, *usage, *help;
-  bool (*run)(const struct options *o, struct bk_error *e);
-  int max_words; // that are no options
-} commands[] = {
-  {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run, MAIN_WORDS},
-  {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
-  {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
 static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
 
 static bool main_quantize(const struct options *o, struct bk_error *e) {
@@ -644,9 +644,25 @@ static bool main_quantize(const struct options *o, struct bk_error *e) {
   return true;
 }
 
+static bool main_absent(const struct options *o, struct bk_error *e) {
+  (void)o;
+  return err_set(e, ERR_UNAVAILABLE, "not supported: this command, in this version");
+}
+
+/* ---- the program ---- */
+
+static const struct command {
+  const char *name, *usage, *help;
+  bool (*run)(const struct options *o, struct bk_error *e);
+  int max_words; // that are no options
+} commands[] = {
+  {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run, MAIN_WORDS},
+  {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
+  {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
   {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
+  {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
   {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
   {"embed", NULL, NULL, main_absent, MAIN_WORDS},
@@ -661,7 +677,6 @@ static void main_help(void) {
   for (int i = 0; i < ARRAY_LEN(commands); i++)
     if (commands[i].usage) fprintf(stdout, "  bodkin %-8s %-34s %s\n", commands[i].name, commands[i].usage, commands[i].help);
   puts("\nOptions; each may also be set as BODKIN_NAME or as name = value in $XDG_CONFIG_HOME/bodkin/config:");
-  {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   for (int i = 0; i < ARRAY_LEN(options_table); i++) {
     const struct option *opt = &options_table[i];
     if (opt->help && opt->letter && *opt->help) fprintf(stdout, "  -%c, --%s %s\n", opt->letter, opt->name, opt->help);
