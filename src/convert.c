@@ -256,7 +256,9 @@ static void convert_keys(struct convert_writer *w, const struct gguf *g, const s
   convert_key_u32(w, STR("general.file_type"), mix->file_type);
 }
 
-static size_t convert_n_weights(const struct gguf_tensor *t, const struct quant *q) { return t->n_bytes / q->block_bytes * (size_t)q->block; }
+static size_t convert_n_weights(const struct gguf_tensor *t, const struct quant *q) {
+  return t->n_bytes / q->block_bytes * (size_t)q->block;
+}
 
 /* Every tensor's place and format, then the weights. types (n_tensors) */
 static bool convert_write(struct convert_job *j, const struct gguf *g, const struct convert_plan *p, const struct quant **types) {

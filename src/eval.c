@@ -334,6 +334,18 @@ struct eval_nll {
   int same_top;
 };
 
+/* e^x, x <= 0, as kern_exp has it but without a division: this is called twice for every token of the vocabulary. */
+static double eval_exp(double x) {
+  static const double inverse[] = {1.0 / 13, 1.0 / 12, 1.0 / 11, 1.0 / 10, 1.0 / 9, 1.0 / 8, 1.0 / 7, 1.0 / 6, 1.0 / 5, 0.25, 1.0 / 3, 0.5, 1};
+  if (!(x > -700)) return 0;
+  int n = (int)(x * 1.4426950408889634 - 0.5);
+  double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, sum = 0, power; // r^14 / 14! < 1e-17
+  for (int i = 0; i < ARRAY_LEN(inverse); i++) sum = (sum + 1) * (r * inverse[i]);
+  uint64_t u = (uint64_t)(n + 1023) << 52;
+  memcpy(&power, &u, sizeof power);
+  return (sum + 1) * power;
+}
+
 static int32_t eval_keep(struct request *r, int position, const float *logits) {
   struct eval_nll *s = r->context;
   memcpy(s->source + (size_t)(position % EVAL_ROWS) * (size_t)s->n_vocab, logits, sizeof *logits * (size_t)s->n_vocab);
@@ -352,9 +364,9 @@ static int32_t eval_score(struct request *r, int position, const float *logits) 
   double total = 0, source_total = 0, cross = 0; // cross: sum of source's weight * difference of logits
   for (int i = 0; i < s->n_vocab; i++) {
     double q = (double)(logits[i] - logits[top]), p = (double)(source[i] - source[source_top]);
-    total += kern_exp(q);
+    total += eval_exp(q);
     if (!s->source) continue;
-    double weight = kern_exp(p);
+    double weight = eval_exp(p);
     source_total += weight;
     cross += weight * (p - q);
   }
@@ -411,7 +423,8 @@ static void eval_print(const struct eval_nll *s, int windows, FILE *out) {
 }
 
 /* The same ids, or their distributions cannot be compared. */
-static bool eval_same_ids(struct engine *source, struct str text, const int32_t *ids, int n, size_t bound, struct arena a, struct bk_error *e) {
+static bool eval_same_ids(struct engine *source, struct str text, const int32_t *ids, int n, size_t bound, struct arena a,
+                          struct bk_error *e) {
   const struct vocab *v = source->model.vocab;
   int32_t *theirs = ARENA_NEW(&a, int32_t, bound);
   int m = 0;
@@ -429,7 +442,8 @@ static bool eval_perplexity(struct engine *g, struct engine *source, struct str 
   struct eval_nll s = {.n_vocab = (int)g->model.hp.n_vocab};
   if (!v) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
   if (source && source->model.hp.n_vocab != s.n_vocab) return err_set(e, ERR_DATA, "the two models do not have the same vocabulary");
-  if (g->options.n_context < N || (source && source->options.n_context < N)) return err_set(e, ERR_DATA, "perplexity needs a context of %d", N);
+  if (g->options.n_context < N || (source && source->options.n_context < N))
+    return err_set(e, ERR_DATA, "perplexity needs a context of %d", N);
   size_t bound = token_bound(v, text.len), bytes = bound * 16 + token_scratch(v, text.len) + (1 << 20);
   if (source) bytes += (size_t)s.n_vocab * EVAL_ROWS * sizeof(float) + token_scratch(source->model.vocab, text.len);
   struct arena whole = os_reserve(bytes, e), a = whole;

@@ -636,7 +636,8 @@ static bool main_quantize(const struct options *o, struct bk_error *e) {
   named.model = o->words[0];
   if (!main_model_path(&named, &path, e)) return false;
   bool terminal = isatty(STDERR_FILENO);
-  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r, &main_memory, e);
+  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r,
+                             &main_memory, e);
   if (terminal) fputs("\r     \r", stderr);
   if (!ok) return false;
   fprintf(stderr, "[%s, %.1f million weights, %.1f MB to %.1f MB, %.1f s]\n", r.type, (double)r.n_weights / 1e6, (double)r.bytes_in / 1e6,
@@ -686,8 +687,8 @@ static void main_help(void) {
 
 static bool main_call(const struct command *c, const struct options *o, struct bk_error *e) {
   if (o->n_words > c->max_words)
-    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name, c->max_words > 1 ? "three arguments" : c->max_words ? "one argument" : "options only",
-                   o->words[c->max_words]);
+    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name,
+                   c->max_words > 1 ? "three arguments" : c->max_words ? "one argument" : "options only", o->words[c->max_words]);
   return c->run(o, e);
 }
 

@@ -124,7 +124,8 @@ START_TEST(convert_again) { // blocks that an encoder made come back as they are
       cv_there_and_back(q, x, CV_MAX, y);
       cv_there_and_back(q, y, CV_MAX, again);
       for (int k = 0; k < CV_MAX; k++) {
-        if (cv_bounds[i].exact) ck_assert_msg(again[k] == y[k], "%s, round %d, weight %d: %g, was %g", q->name, round, k, (double)again[k], (double)y[k]);
+        if (cv_bounds[i].exact)
+          ck_assert_msg(again[k] == y[k], "%s, round %d, weight %d: %g, was %g", q->name, round, k, (double)again[k], (double)y[k]);
         errors += (double)(again[k] - y[k]) * (double)(again[k] - y[k]);
         squares += (double)y[k] * (double)y[k];
       }
@@ -145,8 +146,8 @@ START_TEST(convert_extremes) { // never anything but numbers, and nothing undefi
         cv_there_and_back(q, x, CV_MAX, y);
         for (int k = 0; k < CV_MAX; k++) {
           ck_assert_msg(y[k] - y[k] == 0, "%s: %g became %g", q->name, (double)x[k], (double)y[k]);
-          ck_assert_msg(fabs((double)y[k] - (double)x[k]) <= (t == ARRAY_LEN(tiny) - 1 ? 1.0 * (double)FIT_TOP : 8e-6), "%s: %g became %g", q->name,
-                        (double)x[k], (double)y[k]);
+          ck_assert_msg(fabs((double)y[k] - (double)x[k]) <= (t == ARRAY_LEN(tiny) - 1 ? (double)FIT_TOP : 8e-6), "%s: %g became %g",
+                        q->name, (double)x[k], (double)y[k]);
         }
       }
 }
