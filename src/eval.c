@@ -336,7 +336,8 @@ struct eval_nll {
 
 /* e^x, x <= 0, as kern_exp has it but without a division: this is called twice for every token of the vocabulary. */
 static double eval_exp(double x) {
-  static const double inverse[] = {1.0 / 13, 1.0 / 12, 1.0 / 11, 1.0 / 10, 1.0 / 9, 1.0 / 8, 1.0 / 7, 1.0 / 6, 1.0 / 5, 0.25, 1.0 / 3, 0.5, 1};
+  static const double inverse[] = {1.0 / 13, 1.0 / 12, 1.0 / 11, 1.0 / 10, 1.0 / 9, 1.0 / 8, 1.0 / 7,
+                                   1.0 / 6, 1.0 / 5, 1.0 / 4, 1.0 / 3, 1.0 / 2, 1};
   if (!(x > -700)) return 0;
   int n = (int)(x * 1.4426950408889634 - 0.5);
   double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, sum = 0, power; // r^14 / 14! < 1e-17
