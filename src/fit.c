@@ -13,7 +13,6 @@ struct fit {
   int tries;           // |k| <= tries
   bool both;           // and then on high + k * step
   bool has_min, down;  // down: min <= 0, as the K formats have it
-  bool square;         // fit_block: an error weighs x^2, else 1
   bool half;           // the scale is kept as a half: what comes out of such a block goes back into it
 };
 
@@ -146,11 +145,18 @@ SMALL uint16_t fit_half_of(float x, float levels) {
 
 static int fit_nearest(float x) { return (int)(x < 0 ? x - 0.5f : x + 0.5f); }
 
-/* 32 weights to levels l under halves d and m (with f->has_min). How errors are weighed was chosen by the divergence of
- * whole models, SmolLM2 135M above all: x^2 for a table that is dense near zero, else all alike. */
+/* How much an error counts: |x| and the mean of those in its block. What is large matters more, but not by its square: so
+ * both the plain and the x^2-weighted error come out below those of plain rounding. w (n) */
+SMALL void fit_weigh(const float *x, int n, float *w) {
+  float sum = 0;
+  for (int i = 0; i < n; i++) sum += x[i] < 0 ? -x[i] : x[i];
+  for (int i = 0; i < n; i++) w[i] = sum / (float)n + (x[i] < 0 ? -x[i] : x[i]);
+}
+
+/* 32 weights to levels l under halves d and m (with f->has_min). */
 SMALL void fit_block(const struct fit *f, const float *x, uint16_t *d, uint16_t *m, float l[32]) {
   float w[32], scale, min;
-  for (int i = 0; i < 32; i++) w[i] = f->square ? x[i] * x[i] : 1;
+  fit_weigh(x, 32, w);
   fit_search(f, x, w, 32, &scale, &min);
   *d = fit_half(scale);
   *m = fit_half(min);

@@ -26,7 +26,7 @@ static void iq4_nl_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 SMALL void iq4_nl_encode(const float *restrict x, void *restrict block) {
-  static const struct fit f = {-127, 113, .table = iq4_nl_table, .step = 1, .tries = 7, .both = true, .square = true, .half = true};
+  static const struct fit f = {-127, 113, .table = iq4_nl_table, .step = 1, .tries = 7, .both = true, .half = true};
   struct block_iq4_nl *b = block;
   uint16_t zero;
   float l[32];

@@ -73,13 +73,11 @@ SMALL void q4_k_refit(const float *x, const float *w, const float *l, struct cod
 }
 
 /* 256 weights: a scale and a min for each 32 by themselves, then in 6 bits under common halves, where neighbours are
- * tried too; then the halves again for what was chosen, and once more. An error weighs |x| and its mean. Shared with Q5_K. */
+ * tried too; then the halves again for what was chosen, and once more. Shared with Q5_K. */
 SMALL void q4_k_fit(const struct fit *f, const float *x, struct codes *c) {
   float w[256], l[256], scale[8], min[8], most = 0, least = 0;
   for (int j = 0; j < 8; j++) {
-    float sum = 0;
-    for (int i = 32 * j; i < 32 * j + 32; i++) sum += x[i] < 0 ? -x[i] : x[i];
-    for (int i = 32 * j; i < 32 * j + 32; i++) w[i] = sum / 32 + (x[i] < 0 ? -x[i] : x[i]);
+    fit_weigh(x + 32 * j, 32, w + 32 * j);
     fit_search(f, x + 32 * j, w + 32 * j, 32, &scale[j], &min[j]);
     most = scale[j] > most ? scale[j] : most;
     least = min[j] < least ? min[j] : least;

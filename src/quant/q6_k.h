@@ -31,14 +31,13 @@ static void q6_k_decode(const void *block, float *y) {
   for (int i = 0; i < 256; i++) y[i] = f16_to_f32(c.d) * (float)b->scale[i / 16] * (float)(c.q[i] - 32);
 }
 
-/* A scale for each 16 by itself, then in 8 bits under a common half, where it and its neighbours are tried. An error
- * weighs x^2. */
+/* A scale for each 16 by itself, then in 8 bits under a common half, where it and its neighbours are tried. */
 SMALL void q6_k_encode(const float *restrict x, void *restrict block) {
   static const struct fit f = {.low = -32, .high = 31, .step = 0.25f, .tries = 4, .both = true};
   struct block_q6_k *b = block;
   float w[256], l[256], scale[16], min, top = 0;
-  for (int i = 0; i < 256; i++) w[i] = x[i] * x[i];
   for (int j = 0; j < 16; j++) {
+    fit_weigh(x + 16 * j, 16, w + 16 * j);
     fit_search(&f, x + 16 * j, w + 16 * j, 16, &scale[j], &min);
     if (scale[j] * scale[j] > top * top) top = scale[j];
   }
