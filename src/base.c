@@ -21,6 +21,16 @@ static bool str_eq(struct str a, struct str b) {
 
 static bool str_is(struct str a, const char *terminated) { return str_eq(a, str_from(terminated)); }
 
+static bool str_eq_any_case(struct str a, struct str b) {
+  size_t same = 0;
+  while (same < a.len && same < b.len) {
+    char x = a.ptr[same], y = b.ptr[same];
+    if ((x >= 'A' && x <= 'Z' ? x + 32 : x) != (y >= 'A' && y <= 'Z' ? y + 32 : y)) return false;
+    same++;
+  }
+  return a.len == b.len;
+}
+
 static bool str_starts(struct str a, struct str prefix) {
   return a.len >= prefix.len && (prefix.len == 0 || memcmp(a.ptr, prefix.ptr, prefix.len) == 0);
 }

@@ -28,7 +28,10 @@
 #define BASE_NORETURN __attribute__((noreturn))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
+#define SMALL static __attribute__((cold)) // seldom run: small beats fast
 #else
+#define NOINLINE
+#define SMALL static
 #define BASE_PRINTF(at, first)
 #define BASE_NORETURN
 #define ALWAYS_INLINE static inline
@@ -52,6 +55,7 @@ struct str {
 static struct str str_from(const char *terminated); // view of a C string; NULL gives an empty one
 static bool str_eq(struct str a, struct str b);
 static bool str_is(struct str a, const char *terminated);
+static bool str_eq_any_case(struct str a, struct str b);               // letters of ASCII
 static bool str_starts(struct str a, struct str prefix);
 static bool str_ends(struct str a, struct str suffix);
 static struct str str_slice(struct str a, size_t from, size_t to);    // clamped to the string

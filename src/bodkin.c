@@ -31,6 +31,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
 #endif
+#include "fit.c"
 #include "kern.c"
 #include "tape.c"
 #include "kv.c"
@@ -43,6 +44,7 @@
 #pragma GCC optimize("Os") // likewise
 #endif
 #include "store.c"
+#include "convert.c"
 #include "bench.c"
 #include "eval.c"
 #include "verify.c"

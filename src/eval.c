@@ -8,7 +8,8 @@ enum {
   EVAL_LINE = 16 << 20,   // bytes of a request at most
   EVAL_SLOT = 192 << 20,  // bytes reserved (not used) for one request: line, tree, ids, answer
   EVAL_MAX_TOP = 4096,
-  EVAL_PERPLEXITY_CONTEXT = 512
+  EVAL_PERPLEXITY_CONTEXT = 512,
+  EVAL_ROWS = 64          // of a step when two models are compared: what is kept of one until the other is there
 };
 
 struct eval_job {
@@ -323,56 +324,150 @@ static bool eval_run(struct engine *engine, const struct vocab *vocab, FILE *in,
 
 /* ---- perplexity ---- */
 
+/* Sums over scored tokens. Beside a source model: its rows of the step, and KL(P_source || P_model) of every token. */
 struct eval_nll {
   double sum, squares;
   int count, n_vocab;
+  float *source;     // (EVAL_ROWS, n_vocab) of position p at p % EVAL_ROWS; NULL: there is none
+  double *kl;        // (tokens scored)
+  double kl_sum, kl_squares;
+  int same_top;
 };
+
+/* e^x, x <= 0, as kern_exp has it but without a division: this is called twice for every token of the vocabulary. */
+static double eval_exp(double x) {
+  static const double inverse[] = {1.0 / 13, 1.0 / 12, 1.0 / 11, 1.0 / 10, 1.0 / 9, 1.0 / 8, 1.0 / 7,
+                                   1.0 / 6, 1.0 / 5, 1.0 / 4, 1.0 / 3, 1.0 / 2, 1};
+  if (!(x > -700)) return 0;
+  int n = (int)(x * 1.4426950408889634 - 0.5);
+  double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10, sum = 0, power; // r^14 / 14! < 1e-17
+  for (int i = 0; i < ARRAY_LEN(inverse); i++) sum = (sum + 1) * (r * inverse[i]);
+  uint64_t u = (uint64_t)(n + 1023) << 52;
+  memcpy(&power, &u, sizeof power);
+  return (sum + 1) * power;
+}
+
+static int32_t eval_keep(struct request *r, int position, const float *logits) {
+  struct eval_nll *s = r->context;
+  memcpy(s->source + (size_t)(position % EVAL_ROWS) * (size_t)s->n_vocab, logits, sizeof *logits * (size_t)s->n_vocab);
+  return -1;
+}
 
 static int32_t eval_score(struct request *r, int position, const float *logits) {
   struct eval_nll *s = r->context;
   if (position + 1 >= r->n_prompt) return -1;
-  float top = logits[0];
-  for (int i = 1; i < s->n_vocab; i++) top = logits[i] > top ? logits[i] : top;
-  double total = 0;
-  for (int i = 0; i < s->n_vocab; i++) total += kern_exp((double)(logits[i] - top));
-  double nll = kern_log(total) - (double)(logits[r->ids[position + 1]] - top);
+  const float *source = s->source ? s->source + (size_t)(position % EVAL_ROWS) * (size_t)s->n_vocab : logits;
+  int top = 0, source_top = 0;
+  for (int i = 1; i < s->n_vocab; i++) {
+    if (logits[i] > logits[top]) top = i;
+    if (source[i] > source[source_top]) source_top = i;
+  }
+  double total = 0, source_total = 0, cross = 0; // cross: sum of source's weight * difference of logits
+  for (int i = 0; i < s->n_vocab; i++) {
+    double q = (double)(logits[i] - logits[top]), p = (double)(source[i] - source[source_top]);
+    total += eval_exp(q);
+    if (!s->source) continue;
+    double weight = eval_exp(p);
+    source_total += weight;
+    cross += weight * (p - q);
+  }
+  double nll = kern_log(total) - (double)(logits[r->ids[position + 1]] - logits[top]);
   s->sum += nll;
   s->squares += nll * nll;
+  if (s->source) {
+    double kl = cross / source_total + kern_log(total / source_total);
+    s->kl[s->count] = kl > 0 ? kl : 0; // below zero only by rounding
+    s->kl_sum += s->kl[s->count];
+    s->kl_squares += kl * kl;
+    s->same_top += top == source_top;
+  }
   s->count++;
   return -1;
 }
 
 static double eval_sqrt(double x) { return x > 0 ? kern_exp(0.5 * kern_log(x)) : 0; }
 
-/* Windows of 512 tokens, the second half of each scored, each begun with BOS if the model adds one. */
-static bool eval_perplexity(struct engine *g, struct str text, FILE *out, struct bk_error *e) {
+/* The standard error of a mean. */
+static double eval_error(double sum, double squares, int n) {
+  double mean = sum / n, variance = squares / n - mean * mean;
+  return eval_sqrt(variance / (n - 1));
+}
+
+static int eval_compare(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* One window through both, step by step, so that a step's rows of the source are all that is kept. */
+static bool eval_window(struct engine *g, struct engine *source, struct request *r, struct bk_error *e) {
+  struct request first = *r;
+  first.logits = eval_keep;
+  if (!engine_submit(g, r, e) || (source && !engine_submit(source, &first, e))) return false;
+  while (r->state != REQUEST_DONE) {
+    if (source) engine_step(source);
+    engine_step(g);
+  }
+  return true;
+}
+
+static void eval_print(const struct eval_nll *s, int windows, FILE *out) {
+  double ppl = kern_exp(s->sum / s->count);
+  fprintf(out, "{\"perplexity\":%.6f,\"standard_error\":%.6f,\"tokens\":%d,\"windows\":%d", ppl,
+          ppl * eval_error(s->sum, s->squares, s->count), s->count, windows);
+  if (s->source) {
+    qsort(s->kl, (size_t)s->count, sizeof *s->kl, eval_compare);
+    fprintf(out, ",\"kl\":%.6g,\"kl_standard_error\":%.6g,\"kl_99\":%.6g,\"kl_max\":%.6g,\"same_top\":%.6f", s->kl_sum / s->count,
+            eval_error(s->kl_sum, s->kl_squares, s->count), s->kl[(size_t)s->count * 99 / 100], s->kl[s->count - 1],
+            (double)s->same_top / s->count);
+  }
+  fputs("}\n", out);
+}
+
+/* The same ids, or their distributions cannot be compared. */
+static bool eval_same_ids(struct engine *source, struct str text, const int32_t *ids, int n, size_t bound, struct arena a,
+                          struct bk_error *e) {
+  const struct vocab *v = source->model.vocab;
+  int32_t *theirs = ARENA_NEW(&a, int32_t, bound);
+  int m = 0;
+  if (!v || !theirs || !token_encode(v, text, (struct token_options){true, false}, a, theirs, (int)bound, &m, e) || m != n ||
+      memcmp(ids, theirs, sizeof *ids * (size_t)n) != 0)
+    return err_set(e, ERR_DATA, "the two models do not have the same vocabulary");
+  return true;
+}
+
+/* Windows of 512 tokens, the second half of each scored, each begun with BOS if the model adds one. source: another model
+ * of the same vocabulary and options whose distributions are the truth, or NULL. */
+static bool eval_perplexity(struct engine *g, struct engine *source, struct str text, FILE *out, struct bk_error *e) {
   const struct vocab *v = g->model.vocab;
   enum { N = EVAL_PERPLEXITY_CONTEXT };
+  struct eval_nll s = {.n_vocab = (int)g->model.hp.n_vocab};
   if (!v) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
-  if (g->options.n_context < N) return err_set(e, ERR_DATA, "perplexity needs a context of %d", N);
-  size_t bound = token_bound(v, text.len), bytes = bound * 4 + token_scratch(v, text.len) + (1 << 20);
+  if (source && source->model.hp.n_vocab != s.n_vocab) return err_set(e, ERR_DATA, "the two models do not have the same vocabulary");
+  if (g->options.n_context < N || (source && source->options.n_context < N))
+    return err_set(e, ERR_DATA, "perplexity needs a context of %d", N);
+  size_t bound = token_bound(v, text.len), bytes = bound * 16 + token_scratch(v, text.len) + (1 << 20);
+  if (source) bytes += (size_t)s.n_vocab * EVAL_ROWS * sizeof(float) + token_scratch(source->model.vocab, text.len);
   struct arena whole = os_reserve(bytes, e), a = whole;
   if (!whole.beg) return false;
   int32_t *ids = ARENA_NEW(&a, int32_t, bound);
   int n = 0;
   bool ok = token_encode(v, text, (struct token_options){true, false}, a, ids, (int)bound, &n, e);
   if (ok && n < 2 * N) ok = err_set(e, ERR_DATA, "the text has %d tokens, at least %d expected", n, 2 * N);
+  if (ok && source) {
+    ok = eval_same_ids(source, text, ids, n, bound, a, e);
+    s.source = ARENA_NEW(&a, float, (size_t)s.n_vocab * EVAL_ROWS);
+    s.kl = ARENA_NEW(&a, double, (size_t)n);
+  }
   bool wanted[N];
   for (int i = 0; i < N; i++) wanted[i] = i >= N / 2;
-  struct eval_nll s = {0, 0, 0, (int)g->model.hp.n_vocab};
   for (int w = 0; ok && w < n / N; w++) {
     struct request r = {.ids = ids + w * N, .n_prompt = N, .n_max = N, .wanted = wanted, .logits = eval_score, .context = &s};
     int32_t first = r.ids[0];
     if (v->add_bos && v->bos >= 0) r.ids[0] = v->bos;
-    ok = engine_submit(g, &r, e);
-    while (ok && r.state != REQUEST_DONE) engine_step(g);
+    ok = eval_window(g, source, &r, e);
     r.ids[0] = first;
   }
-  if (ok) {
-    double mean = s.sum / s.count, variance = s.squares / s.count - mean * mean, ppl = kern_exp(mean);
-    fprintf(out, "{\"perplexity\":%.6f,\"standard_error\":%.6f,\"tokens\":%d,\"windows\":%d}\n", ppl,
-            ppl * eval_sqrt(variance / (s.count - 1)), s.count, n / N);
-  }
+  if (ok) eval_print(&s, n / N, out);
   os_release(whole);
   return ok;
 }

@@ -415,7 +415,7 @@ static bool gguf_open(struct gguf *g, const char *path, struct arena *a, struct 
 static bool gguf_open_memory(struct gguf *g, struct str bytes, const char *name, struct arena *a, struct bk_error *e) {
   memset(g, 0, sizeof *g);
   g->borrowed = true;
-  g->files[0] = (struct os_file){bytes.ptr, bytes.len};
+  g->files[0] = (struct os_file){.ptr = bytes.ptr, .size = bytes.len};
   return gguf_finish(g, gguf_parse(g, name, a, e), name, a, e);
 }
 

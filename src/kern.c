@@ -37,12 +37,8 @@ static const struct quant *quant_find(uint32_t type) {
 }
 
 static const struct quant *quant_named(struct str name) {
-  for (int i = 0; i < ARRAY_LEN(quant_table); i++) {
-    struct str own = str_from(quant_table[i]->name);
-    size_t same = 0;
-    while (same < own.len && same < name.len && (own.ptr[same] | 32) == (name.ptr[same] | 32)) same++;
-    if (same == own.len && same == name.len) return quant_table[i];
-  }
+  for (int i = 0; i < ARRAY_LEN(quant_table); i++)
+    if (str_eq_any_case(name, str_from(quant_table[i]->name))) return quant_table[i];
   return NULL;
 }
 

@@ -59,6 +59,8 @@ struct quant {
   void (*decode)(const void *block, float *y);        // the specification: y (block)
   void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats and for FORM_WIDE
   void (*widen)(const void *restrict block, struct wide *restrict w);   // FORM_WIDE only; w is zeroed
+  /* The block whose decode comes near x (block), which is finite. NULL: the format is read, not written. */
+  void (*encode)(const float *restrict x, void *restrict block);
 };
 static const struct quant *quant_find(uint32_t type);          // NULL: not supported
 static const struct quant *quant_named(struct str name);       // by ggml's name, any case

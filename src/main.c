@@ -16,7 +16,7 @@ enum { MAIN_WORDS = 64 }; // most arguments that are no options
 enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
-  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *socket, *gpu, *chat_template, *config;
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *against, *socket, *gpu, *chat_template, *config;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
@@ -71,6 +71,7 @@ static const struct option options_table[] = {
   {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
   {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
+  {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, NULL},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
@@ -252,6 +253,7 @@ static void main_signal(int number) {
     return;
   }
   terminal_restore();
+  os_discard();
   _exit(128 + number);
 }
 
@@ -514,26 +516,40 @@ static bool main_tokenize(const struct options *o, struct bk_error *e) {
 
 /* ---- eval, bench, info, verify, pull ---- */
 
+/* The model that another is compared with, beside it: what --memory allows is for both. */
+static bool main_eval_source(const struct options *o, const struct engine *g, struct engine *source, struct bk_error *e) {
+  struct options named = *o;
+  size_t taken = engine_plan(g).total;
+  named.model = o->against;
+  if (o->memory) named.memory = o->memory > taken ? o->memory - taken : 1;
+  return main_load(&named, source, e);
+}
+
 /* A file that holds a vocabulary and no weights still tokenises. */
 static bool main_eval(const struct options *o, struct bk_error *e) {
-  static struct engine g;
+  static struct engine g, source;
   static struct gguf words;
   struct vocab *v = NULL;
   FILE *in;
+  if (o->against && !o->perplexity) return err_set(e, ERR_USAGE, "--against goes with --perplexity FILE");
   if (o->dequant) return eval_dequant(str_from(o->dequant), stdin, stdout, e);
   bool engine = false;
+  struct options narrow = *o;
+  if (o->against && (!o->chunk || o->chunk > EVAL_ROWS)) narrow.chunk = EVAL_ROWS;
   if (o->model || o->perplexity) {
     const char *path;
     if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
     engine = words.n_tensors > 0;
     if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
     if (engine) gguf_close(&words);
-    if (engine && !main_load(o, &g, e)) return false;
+    if (engine && !main_load(&narrow, &g, e)) return false;
   }
   if (o->perplexity) {
     struct str text;
     if (!os_read_file(o->perplexity, 64 << 20, &main_memory, &text, e)) return false;
-    return engine ? eval_perplexity(&g, text, stdout, e) : err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
+    if (!engine) return err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
+    if (o->against && !main_eval_source(&narrow, &g, &source, e)) return false;
+    return eval_perplexity(&g, o->against ? &source : NULL, text, stdout, e);
   }
   if (!main_open_input(o, &in, e)) return false;
   return eval_run(engine ? &g : NULL, engine ? g.model.vocab : v, in, stdout, &main_memory, e);
@@ -609,6 +625,26 @@ static bool main_pull(const struct options *o, struct bk_error *e) {
   return err_set(e, ERR_UNAVAILABLE, "tools/fetch is neither beside this program nor in this folder");
 }
 
+static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
+
+static bool main_quantize(const struct options *o, struct bk_error *e) {
+  struct options named = *o;
+  struct convert_report r;
+  const char *path;
+  double start = os_seconds();
+  if (o->n_words != 3) return err_set(e, ERR_USAGE, "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
+  named.model = o->words[0];
+  if (!main_model_path(&named, &path, e)) return false;
+  bool terminal = isatty(STDERR_FILENO);
+  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r,
+                             &main_memory, e);
+  if (terminal) fputs("\r     \r", stderr);
+  if (!ok) return false;
+  fprintf(stderr, "[%s, %.1f million weights, %.1f MB to %.1f MB, %.1f s]\n", r.type, (double)r.n_weights / 1e6, (double)r.bytes_in / 1e6,
+          (double)r.bytes_out / 1e6, os_seconds() - start);
+  return true;
+}
+
 static bool main_absent(const struct options *o, struct bk_error *e) {
   (void)o;
   return err_set(e, ERR_UNAVAILABLE, "not supported: this command, in this version");
@@ -627,13 +663,13 @@ static const struct command {
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
   {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
+  {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
   {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
   {"embed", NULL, NULL, main_absent, MAIN_WORDS},
   {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
   {"batch", NULL, NULL, main_absent, MAIN_WORDS},
   {"serve", NULL, NULL, main_absent, MAIN_WORDS},
-  {"quantize", NULL, NULL, main_absent, MAIN_WORDS},
   {"convert", NULL, NULL, main_absent, MAIN_WORDS},
 };
 
@@ -651,8 +687,8 @@ static void main_help(void) {
 
 static bool main_call(const struct command *c, const struct options *o, struct bk_error *e) {
   if (o->n_words > c->max_words)
-    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name, c->max_words ? "one argument" : "options only",
-                   o->words[c->max_words]);
+    return err_set(e, ERR_USAGE, "%s takes %s: what is \"%s\"?", c->name,
+                   c->max_words > 1 ? "three arguments" : c->max_words ? "one argument" : "options only", o->words[c->max_words]);
   return c->run(o, e);
 }
 

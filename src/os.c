@@ -98,7 +98,7 @@ static bool os_open_failed(const char *path, struct bk_error *e) {
   return err_set(e, code, "%s: %s", path, strerror(errno));
 }
 
-static int os_open_regular(const char *path, size_t *size, struct bk_error *e) {
+static int os_open_regular(const char *path, struct os_file *f, struct bk_error *e) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // O_NONBLOCK: opening a FIFO must not hang
   if (fd < 0) {
     os_open_failed(path, e);
@@ -110,7 +110,7 @@ static int os_open_regular(const char *path, size_t *size, struct bk_error *e) {
   } else if (!S_ISREG(st.st_mode)) {
     err_set(e, ERR_NOINPUT, "%s: %s, expected a file", path, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
   } else {
-    *size = (size_t)st.st_size;
+    *f = (struct os_file){NULL, (size_t)st.st_size, (uint64_t)st.st_dev, (uint64_t)st.st_ino};
     return fd;
   }
   close(fd);
@@ -118,29 +118,34 @@ static int os_open_regular(const char *path, size_t *size, struct bk_error *e) {
 }
 
 static bool os_map(const char *path, struct os_file *out, struct bk_error *e) {
-  *out = (struct os_file){0, 0};
-  size_t size;
-  int fd = os_open_regular(path, &size, e);
-  if (fd < 0) return false;
-  bool ok = true;
-  if (size > 0) {
-    void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) ok = err_set(e, ERR_OS, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
-    else *out = (struct os_file){p, size};
+  struct os_file f = {0};
+  int fd = os_open_regular(path, &f, e);
+  if (fd >= 0 && f.size > 0) {
+    void *p = mmap(NULL, f.size, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) err_set(e, ERR_OS, "%s: cannot map %zu bytes: %s", path, f.size, strerror(errno));
+    else f.ptr = p;
   }
-  close(fd);
+  if (fd >= 0) close(fd);
+  bool ok = fd >= 0 && (f.ptr || f.size == 0);
+  *out = ok ? f : (struct os_file){0};
   return ok;
 }
 
 static void os_unmap(struct os_file *f) {
   if (f->ptr) munmap((void *)(uintptr_t)f->ptr, f->size);
-  *f = (struct os_file){0, 0};
+  *f = (struct os_file){0};
+}
+
+static bool os_is_same(const char *path, const struct os_file *f) {
+  struct stat st;
+  return stat(path, &st) == 0 && (uint64_t)st.st_dev == f->device && (uint64_t)st.st_ino == f->inode;
 }
 
 static bool os_read_file(const char *path, size_t limit, struct arena *a, struct str *out, struct bk_error *e) {
-  size_t size, done = 0;
-  int fd = os_open_regular(path, &size, e);
+  struct os_file f = {0};
+  int fd = os_open_regular(path, &f, e);
   if (fd < 0) return false;
+  size_t size = f.size, done = 0;
   char *p = NULL;
   bool ok = true;
   if (size > limit) ok = err_set(e, ERR_DATA, "%s: %zu bytes, at most %zu expected", path, size, limit);
@@ -198,6 +203,47 @@ static bool os_list(const char *path, struct arena scratch, bool (*each)(void *,
   qsort(names, n, sizeof *names, os_compare_names);
   for (size_t i = 0; i < n; i++)
     if (!each(context, names[i])) break;
+  return true;
+}
+
+static char os_unfinished[OS_PATH + 16]; // the name of the file that is being written; empty: none
+
+static void os_discard(void) {
+  if (os_unfinished[0]) unlink(os_unfinished);
+  os_unfinished[0] = 0;
+}
+
+static bool os_create(struct os_output *f, const char *path, struct bk_error *e) {
+  struct stat st;
+  BK_ASSERT(!os_unfinished[0]);
+  *f = (struct os_output){-1, path};
+  if (strlen(path) >= OS_PATH) return err_set(e, ERR_USAGE, "a path of %zu bytes, expected less than %d", strlen(path), OS_PATH);
+  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    return err_set(e, ERR_IO, "%s: %s, expected a file or nothing", path, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+  snprintf(os_unfinished, sizeof os_unfinished, "%s.%08x.part", path, (unsigned)(uint32_t)os_random());
+  f->fd = open(os_unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (f->fd >= 0) return true;
+  os_unfinished[0] = 0;
+  return err_set(e, errno == EACCES || errno == EPERM || errno == EROFS ? ERR_PERMISSION : ERR_IO, "%s: cannot be written: %s", path,
+                 strerror(errno));
+}
+
+static bool os_write(struct os_output *f, struct str bytes, struct bk_error *e) {
+  for (size_t done = 0; done < bytes.len;) {
+    ssize_t n = write(f->fd, bytes.ptr + done, bytes.len - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return err_set(e, ERR_IO, "%s: cannot write %zu bytes: %s", f->path, bytes.len, strerror(errno));
+    done += (size_t)n;
+  }
+  return true;
+}
+
+static bool os_commit(struct os_output *f, struct bk_error *e) {
+  bool ok = fsync(f->fd) == 0 || errno == EINVAL; // EINVAL: nothing to sync there
+  ok = close(f->fd) == 0 && ok;
+  ok = ok && rename(os_unfinished, f->path) == 0;
+  if (!ok) return err_set(e, ERR_IO, "%s: cannot be written: %s", f->path, strerror(errno));
+  os_unfinished[0] = 0;
   return true;
 }
 

@@ -19,10 +19,12 @@ static void os_forbid_alloc(bool forbidden);       // per thread: debug builds a
 struct os_file {
   const char *ptr; // the whole file, read only, shared; NULL for an empty one
   size_t size;     // bytes, from fstat
+  uint64_t device, inode; // which file it is
 };
 /* Maps a regular file. Error: no such file (66), not permitted (77), a directory or special file (66), I/O (74). */
 static bool os_map(const char *path, struct os_file *out, struct bk_error *e);
 static void os_unmap(struct os_file *f);
+static bool os_is_same(const char *path, const struct os_file *f); // does the path lead to that file?
 /* Reads a small file (at most `limit` bytes) into the arena. */
 static bool os_read_file(const char *path, size_t limit, struct arena *a, struct str *out, struct bk_error *e);
 static bool os_is_file(const char *path);
@@ -30,6 +32,19 @@ static bool os_is_directory(const char *path);
 static struct str os_program_folder(struct arena *a); // where the running program lies, without a last '/'; empty if unknown
 /* Calls `each` with every name in the folder, sorted bytewise, "." and ".." left out; stops when it returns false. */
 static bool os_list(const char *path, struct arena scratch, bool (*each)(void *context, const char *name), void *context);
+
+/* A file being written beside `path` under a name of its own; os_commit makes it `path`, all of it or nothing. One at a
+ * time; os_discard removes what was not committed and may be called by a signal's handler and more than once. */
+enum { OS_PATH = 4096 };
+struct os_output {
+  int fd;
+  const char *path;
+};
+/* Error: not permitted (77), a path that is no file or cannot be made (74). `path` must live until the end. */
+static bool os_create(struct os_output *f, const char *path, struct bk_error *e);
+static bool os_write(struct os_output *f, struct str bytes, struct bk_error *e);
+static bool os_commit(struct os_output *f, struct bk_error *e); // to the disk, then renamed
+static void os_discard(void);
 
 /* ---- time ---- */
 static double os_seconds(void); // monotonic, arbitrary origin

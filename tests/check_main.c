@@ -8,12 +8,13 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(hash) X(json) X(gguf) X(token) X(chat) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
 
 #include "check_support.h"
 
 #include "check_base.c"
 #include "check_chat.c"
+#include "check_convert.c"
 #include "check_engine.c"
 #include "check_gguf.c"
 #include "check_hash.c"

@@ -10,4 +10,11 @@ static void bf16_decode(const void *block, float *y) {
   *y = bf16_to_f32(b.w);
 }
 
-static const struct quant quant_bf16 = {"BF16", 30, 1, sizeof(struct block_bf16), FORM_BF16, bf16_decode, NULL, NULL};
+SMALL void bf16_encode(const float *restrict x, void *restrict block) { // to nearest even, cut before infinity
+  uint32_t u = f32_bits(*x), even = u + 0x7FFF + (u >> 16 & 1);
+  struct block_bf16 b = {(uint16_t)((even & 0x7FFFFFFF) < 0x7F800000 ? even >> 16 : u >> 16)};
+  memcpy(block, &b, sizeof b);
+}
+
+static const struct quant quant_bf16 = {"BF16", 30, 1, sizeof(struct block_bf16), FORM_BF16, bf16_decode, NULL, NULL,
+                                        bf16_encode};

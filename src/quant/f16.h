@@ -10,4 +10,10 @@ static void f16_decode(const void *block, float *y) {
   *y = f16_to_f32(b.w);
 }
 
-static const struct quant quant_f16 = {"F16", 1, 1, sizeof(struct block_f16), FORM_F16, f16_decode, NULL, NULL};
+SMALL void f16_encode(const float *restrict x, void *restrict block) { // to nearest even, cut at the largest half
+  struct block_f16 b = {fit_half(*x)};
+  memcpy(block, &b, sizeof b);
+}
+
+static const struct quant quant_f16 = {"F16", 1, 1, sizeof(struct block_f16), FORM_F16, f16_decode, NULL, NULL,
+                                       f16_encode};

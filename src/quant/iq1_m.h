@@ -52,4 +52,4 @@ static void iq1_m_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq1_m = {"IQ1_M", 29, 256, sizeof(struct block_iq1_m), FORM_WIDE, iq1_m_decode, NULL,
-                                         iq1_m_widen};
+                                         iq1_m_widen, NULL};

@@ -31,4 +31,4 @@ static void iq1_s_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq1_s = {"IQ1_S", 19, 256, sizeof(struct block_iq1_s), FORM_WIDE, iq1_s_decode, NULL,
-                                         iq1_s_widen};
+                                         iq1_s_widen, NULL};

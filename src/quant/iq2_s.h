@@ -45,4 +45,4 @@ static void iq2_s_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq2_s = {"IQ2_S", 22, 256, sizeof(struct block_iq2_s), FORM_WIDE, iq2_s_decode, NULL,
-                                         iq2_s_widen};
+                                         iq2_s_widen, NULL};

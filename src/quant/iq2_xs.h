@@ -32,4 +32,4 @@ static void iq2_xs_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq2_xs = {"IQ2_XS", 17, 256, sizeof(struct block_iq2_xs), FORM_WIDE, iq2_xs_decode,
-                                          NULL, iq2_xs_widen};
+                                          NULL, iq2_xs_widen, NULL};

@@ -33,5 +33,5 @@ static void iq2_xxs_widen(const void *restrict block, struct wide *restrict w) {
   }
 }
 
-static const struct quant quant_iq2_xxs = {"IQ2_XXS", 16, 256, sizeof(struct block_iq2_xxs), FORM_WIDE,
-                                           iq2_xxs_decode, NULL, iq2_xxs_widen};
+static const struct quant quant_iq2_xxs = {"IQ2_XXS", 16, 256, sizeof(struct block_iq2_xxs), FORM_WIDE, iq2_xxs_decode,
+                                           NULL, iq2_xxs_widen, NULL};

@@ -40,4 +40,4 @@ static void iq3_s_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq3_s = {"IQ3_S", 21, 256, sizeof(struct block_iq3_s), FORM_WIDE, iq3_s_decode, NULL,
-                                         iq3_s_widen};
+                                         iq3_s_widen, NULL};

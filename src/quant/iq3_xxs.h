@@ -35,5 +35,5 @@ static void iq3_xxs_widen(const void *restrict block, struct wide *restrict w) {
   }
 }
 
-static const struct quant quant_iq3_xxs = {"IQ3_XXS", 18, 256, sizeof(struct block_iq3_xxs), FORM_WIDE,
-                                           iq3_xxs_decode, NULL, iq3_xxs_widen};
+static const struct quant quant_iq3_xxs = {"IQ3_XXS", 18, 256, sizeof(struct block_iq3_xxs), FORM_WIDE, iq3_xxs_decode,
+                                           NULL, iq3_xxs_widen, NULL};

@@ -25,5 +25,17 @@ static void iq4_nl_widen(const void *restrict block, struct wide *restrict w) {
   w->scale[0] = w->scale[1] = f16_to_f32(b->d);
 }
 
-static const struct quant quant_iq4_nl = {"IQ4_NL", 20, 32, sizeof(struct block_iq4_nl), FORM_WIDE, iq4_nl_decode, NULL,
-                                          iq4_nl_widen};
+SMALL void iq4_nl_encode(const float *restrict x, void *restrict block) {
+  static const struct fit f = {-127, 113, .table = iq4_nl_table, .step = 1, .tries = 7, .both = true, .half = true};
+  struct block_iq4_nl *b = block;
+  uint16_t zero;
+  float l[32];
+  fit_block(&f, x, &b->d, &zero, l);
+  memset(b->q, 0, sizeof b->q);
+  for (int i = 0; i < 32; i++)
+    for (int q = 0; q < 16; q++)
+      if (iq4_nl_table[q] == (int)l[i]) b->q[i % 16] |= (uint8_t)(q << i / 16 * 4);
+}
+
+static const struct quant quant_iq4_nl = {"IQ4_NL", 20, 32, sizeof(struct block_iq4_nl), FORM_WIDE, iq4_nl_decode,
+                                          NULL, iq4_nl_widen, iq4_nl_encode};

@@ -31,4 +31,4 @@ static void iq4_xs_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_iq4_xs = {"IQ4_XS", 23, 256, sizeof(struct block_iq4_xs), FORM_WIDE, iq4_xs_decode,
-                                          NULL, iq4_xs_widen};
+                                          NULL, iq4_xs_widen, NULL};

@@ -30,4 +30,4 @@ static void mxfp4_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_mxfp4 = {"MXFP4", 39, 32, sizeof(struct block_mxfp4), FORM_WIDE, mxfp4_decode, NULL,
-                                         mxfp4_widen};
+                                         mxfp4_widen, NULL};

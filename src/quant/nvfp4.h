@@ -31,4 +31,4 @@ static void nvfp4_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_nvfp4 = {"NVFP4", 40, 64, sizeof(struct block_nvfp4), FORM_WIDE, nvfp4_decode, NULL,
-                                         nvfp4_widen};
+                                         nvfp4_widen, NULL};

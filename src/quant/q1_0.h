@@ -20,4 +20,4 @@ static void q1_0_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_q1_0 = {"Q1_0", 41, 128, sizeof(struct block_q1_0), FORM_WIDE, q1_0_decode, NULL,
-                                        q1_0_widen};
+                                        q1_0_widen, NULL};

@@ -20,4 +20,4 @@ static void q2_0_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_q2_0 = {"Q2_0", 42, 64, sizeof(struct block_q2_0), FORM_WIDE, q2_0_decode, NULL,
-                                        q2_0_widen};
+                                        q2_0_widen, NULL};

@@ -36,4 +36,4 @@ static void q2_k_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_q2_k = {"Q2_K", 10, 256, sizeof(struct block_q2_k), FORM_WIDE, q2_k_decode, NULL,
-                                        q2_k_widen};
+                                        q2_k_widen, NULL};

@@ -30,4 +30,4 @@ static void q3_k_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_q3_k = {"Q3_K", 11, 256, sizeof(struct block_q3_k), FORM_WIDE, q3_k_decode, NULL,
-                                        q3_k_widen};
+                                        q3_k_widen, NULL};

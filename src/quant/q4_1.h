@@ -24,4 +24,13 @@ static void q4_1_unpack(const void *restrict block, struct codes *restrict c) {
   c->m = b->m;
 }
 
-static const struct quant quant_q4_1 = {"Q4_1", 3, 32, sizeof(struct block_q4_1), FORM_Q4M, q4_1_decode, q4_1_unpack, NULL};
+SMALL void q4_1_encode(const float *restrict x, void *restrict block) {
+  static const struct fit f = {.low = 0, .high = 15, .step = 0.125f, .tries = 8, .half = true, .has_min = true};
+  struct block_q4_1 *b = block;
+  float l[32];
+  fit_block(&f, x, &b->d, &b->m, l);
+  for (int i = 0; i < 16; i++) b->q[i] = (uint8_t)((int)l[i] | (int)l[i + 16] << 4);
+}
+
+static const struct quant quant_q4_1 = {"Q4_1", 3, 32, sizeof(struct block_q4_1), FORM_Q4M, q4_1_decode, q4_1_unpack,
+                                        NULL, q4_1_encode};

@@ -22,4 +22,13 @@ static void q5_1_decode(const void *block, float *y) {
   }
 }
 
-static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack, NULL};
+SMALL void q5_1_encode(const float *restrict x, void *restrict block) {
+  static const struct fit f = {.low = 0, .high = 31, .step = 0.125f, .tries = 8, .half = true, .has_min = true};
+  struct block_q5_1 *b = block;
+  float l[32];
+  fit_block(&f, x, &b->d, &b->m, l);
+  q5_0_pack(l, b->q, b->high);
+}
+
+static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack,
+                                        NULL, q5_1_encode};

@@ -27,4 +27,19 @@ static void q5_k_decode(const void *block, float *y) {
     y[i] = f16_to_f32(b->d) * (float)c.scale[i / 32] * (float)c.q[i] - f16_to_f32(b->dmin) * (float)c.min[i / 32];
 }
 
-static const struct quant quant_q5_k = {"Q5_K", 13, 256, sizeof(struct block_q5_k), FORM_K5M, q5_k_decode, q5_k_unpack, NULL};
+SMALL void q5_k_encode(const float *restrict x, void *restrict block) {
+  static const struct fit f = {.low = 0, .high = 31, .step = 0.125f, .tries = 8, .has_min = true, .down = true};
+  struct block_q5_k *b = block;
+  struct codes c;
+  q4_k_fit(&f, x, &c);
+  b->d = c.d;
+  b->dmin = c.m;
+  q4_k_pack_scales(&c, b->scale_min);
+  memset(b->high, 0, sizeof b->high);
+  for (int i = 0; i < 256; i++) b->high[i % 32] |= (uint8_t)(c.q[i] >> 4 << i / 32);
+  for (int i = 0; i < 128; i++)
+    b->q[i] = (uint8_t)((c.q[i / 32 * 64 + i % 32] & 15) | (c.q[i / 32 * 64 + i % 32 + 32] & 15) << 4);
+}
+
+static const struct quant quant_q5_k = {"Q5_K", 13, 256, sizeof(struct block_q5_k), FORM_K5M, q5_k_decode, q5_k_unpack,
+                                        NULL, q5_k_encode};

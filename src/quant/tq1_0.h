@@ -34,4 +34,4 @@ static void tq1_0_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_tq1_0 = {"TQ1_0", 34, 256, sizeof(struct block_tq1_0), FORM_WIDE, tq1_0_decode, NULL,
-                                         tq1_0_widen};
+                                         tq1_0_widen, NULL};

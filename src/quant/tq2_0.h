@@ -18,4 +18,4 @@ static void tq2_0_widen(const void *restrict block, struct wide *restrict w) {
 }
 
 static const struct quant quant_tq2_0 = {"TQ2_0", 35, 256, sizeof(struct block_tq2_0), FORM_WIDE, tq2_0_decode, NULL,
-                                         tq2_0_widen};
+                                         tq2_0_widen, NULL};
