@@ -908,6 +908,26 @@ static void speed_all_attention(const struct kern *k, double roof_bytes, double 
   }
 }
 
+/* The products of a small encoder (MiniLM: 384 wide, 1536 inside) over 64 texts of 128 tokens, in steps of 512. */
+static void speed_encoder(const struct kern *k, double roof_operations) {
+  static const int shapes[][2] = {{384, 384}, {1536, 384}, {384, 1536}};
+  float *x = calloc(SPEED_TOKENS * 1536, sizeof *x);
+  rnd_floats(x, SPEED_TOKENS * 1536, 1.0f);
+  for (int i = 0; i < ARRAY_LEN(shapes); i++) {
+    char name[64];
+    int rows = shapes[i][0], cols = shapes[i][1];
+    snprintf(name, sizeof name, "Q8_0 %dx%d", rows, cols);
+    if (test.only && !strstr(name, test.only)) continue;
+    matrix_make(&mat, quant_named(STR("Q8_0")), rows, cols, SANE);
+    panel_make(k, PANEL_BLOCKS, x, cols, SPEED_TOKENS);
+    float *y = guard_take(&out_guard, sizeof *y * (size_t)rows * SPEED_TOKENS);
+    struct speed b = {.k = k, .form = mat.q->form,
+                      .m = {mat.q->form, (const uint8_t *)mat.packed.p, panel_guard.p, y, (size_t)rows, rows, cols, SPEED_TOKENS, false}};
+    speed_line(k->name, name, SPEED_TOKENS, time_it(speed_matmul, &b), 0, 2.0 * rows * cols * SPEED_TOKENS, 0, roof_operations);
+  }
+  free(x);
+}
+
 static void speed_all(void) {
   static struct guard big;
   uint64_t *words = guard_take(&big, SPEED_BYTES);
@@ -928,6 +948,7 @@ static void speed_all(void) {
                  roof_operations[floats]);
     }
     speed_products(k, roof_bytes, roof_operations);
+    speed_encoder(k, roof_operations[0]);
     speed_all_attention(k, roof_bytes, roof_operations[1]);
   }
 }
