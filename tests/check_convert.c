@@ -26,7 +26,7 @@ static float cv_normal(void) { // nearly: the sum of twelve
  * encoded and decoded once is encoded and decoded again to the same values. */
 static const struct cv_bound { const char *name; double rms, step; bool exact; } cv_bounds[] = {
   {"F32", 0, 0, true}, {"F16", 3e-4, 4.9e-4, true}, {"BF16", 2.5e-3, 4e-3, true}, {"Q8_0", 0.006, 0.0041, true},
-  {"Q4_0", 0.1, 0.14, true}, {"Q5_0", 0.05, 0.07, true}, {"IQ4_NL", 0.09, 0.14, true}, {"Q4_1", 0.09, 0.08, false},
+  {"Q4_0", 0.1, 0.126, true}, {"Q5_0", 0.05, 0.063, true}, {"IQ4_NL", 0.09, 0.14, true}, {"Q4_1", 0.09, 0.08, false},
   {"Q5_1", 0.045, 0.04, false}, {"Q4_K", 0.09, 0.1, false}, {"Q5_K", 0.045, 0.05, false}, {"Q6_K", 0.025, 0.035, false}};
 
 static const struct quant *cv_quant(int i) {

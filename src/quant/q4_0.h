@@ -24,12 +24,10 @@ static void q4_0_unpack(const void *restrict block, struct codes *restrict c) {
 }
 
 SMALL void q4_0_encode(const float *restrict x, void *restrict block) {
-  static const struct fit f = {.low = -8, .high = 7, .step = 0.125f, .tries = 8, .half = true};
   struct block_q4_0 *b = block;
-  uint16_t zero;
-  float l[32];
-  fit_block(&f, x, &b->d, &zero, l);
-  for (int i = 0; i < 16; i++) b->q[i] = (uint8_t)(((int)l[i] + 8) | ((int)l[i + 16] + 8) << 4);
+  int l[32];
+  b->d = fit_widest(x, 8, l);
+  for (int i = 0; i < 16; i++) b->q[i] = (uint8_t)((l[i] + 8) | (l[i + 16] + 8) << 4);
 }
 
 static const struct quant quant_q4_0 = {"Q4_0", 2, 32, sizeof(struct block_q4_0), FORM_Q4, q4_0_decode, q4_0_unpack,

@@ -41,20 +41,19 @@ static void q5_0_decode(const void *block, float *y) {
 }
 
 /* Levels 0..31 to nibbles (16) and fifth bits. Shared with Q5_1. */
-SMALL void q5_0_pack(const float l[32], uint8_t *q, uint8_t high[4]) {
+SMALL void q5_0_pack(const uint8_t l[32], uint8_t *q, uint8_t high[4]) {
   memset(high, 0, 4);
-  for (int i = 0; i < 16; i++) q[i] = (uint8_t)(((int)l[i] & 15) | ((int)l[i + 16] & 15) << 4);
-  for (int i = 0; i < 32; i++) high[i / 8] |= (uint8_t)((int)l[i] >> 4 << i % 8);
+  for (int i = 0; i < 16; i++) q[i] = (uint8_t)((l[i] & 15) | (l[i + 16] & 15) << 4);
+  for (int i = 0; i < 32; i++) high[i / 8] |= (uint8_t)(l[i] >> 4 << i % 8);
 }
 
 SMALL void q5_0_encode(const float *restrict x, void *restrict block) {
-  static const struct fit f = {.low = -16, .high = 15, .step = 0.125f, .tries = 8, .half = true};
   struct block_q5_0 *b = block;
-  uint16_t zero;
-  float l[32];
-  fit_block(&f, x, &b->d, &zero, l);
-  for (int i = 0; i < 32; i++) l[i] += 16;
-  q5_0_pack(l, b->q, b->high);
+  int l[32];
+  uint8_t q[32];
+  b->d = fit_widest(x, 16, l);
+  for (int i = 0; i < 32; i++) q[i] = (uint8_t)(l[i] + 16);
+  q5_0_pack(q, b->q, b->high);
 }
 
 static const struct quant quant_q5_0 = {"Q5_0", 6, 32, sizeof(struct block_q5_0), FORM_Q5, q5_0_decode, q5_0_unpack,

@@ -27,7 +27,9 @@ SMALL void q5_1_encode(const float *restrict x, void *restrict block) {
   struct block_q5_1 *b = block;
   float l[32];
   fit_block(&f, x, &b->d, &b->m, l);
-  q5_0_pack(l, b->q, b->high);
+  uint8_t q[32];
+  for (int i = 0; i < 32; i++) q[i] = (uint8_t)l[i];
+  q5_0_pack(q, b->q, b->high);
 }
 
 static const struct quant quant_q5_1 = {"Q5_1", 7, 32, sizeof(struct block_q5_1), FORM_Q5M, q5_1_decode, q5_1_unpack,
