@@ -42,26 +42,44 @@ static const struct quant *quant_named(struct str name) {
   return NULL;
 }
 
-/* name, bits, sub, scales, min, offset, bytes, block. Bytes: code planes (64 per bit and block of 32), then or before
- * them the halves (32 each: 16 rows) and byte scales and mins (16 each). */
-#define SHAPE_Q4 {"q4", 4, 1, 0, false, 8, 256 + 32, 32}
-#define SHAPE_Q4M {"q4m", 4, 1, 0, true, 0, 256 + 64, 32}
-#define SHAPE_Q5 {"q5", 5, 1, 0, false, 16, 320 + 32, 32}
-#define SHAPE_Q5M {"q5m", 5, 1, 0, true, 0, 320 + 64, 32}
-#define SHAPE_Q8 {"q8", 8, 1, 0, false, 128, 512 + 32, 32}
-#define SHAPE_K4M {"k4m", 4, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 256, 256}
-#define SHAPE_K5M {"k5m", 5, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 320, 256}
-#define SHAPE_WIDE {"wide", 8, 1, 0, true, 0, 512 + 4 * 64, 32} /* codes; scales, then mins of both halves, floats */
-#define SHAPE_K6 {"k6", 6, 8, 16, false, 32, 32 + 16 * 16 + 8 * 384, 256}
+/* name, bits, sub, scales, min, offset, bytes, block, table, brain. Bytes: code planes (64 per bit and block of 32), then or
+ * before them the halves (32 each: 16 rows) or floats (64) and byte scales and mins (16 each). */
+#define SHAPE_Q4 {"q4", 4, 1, 0, false, 8, 256 + 32, 32, 0, false}
+#define SHAPE_Q4M {"q4m", 4, 1, 0, true, 0, 256 + 64, 32, 0, false}
+#define SHAPE_Q5 {"q5", 5, 1, 0, false, 16, 320 + 32, 32, 0, false}
+#define SHAPE_Q5M {"q5m", 5, 1, 0, true, 0, 320 + 64, 32, 0, false}
+#define SHAPE_Q8 {"q8", 8, 1, 0, false, 128, 512 + 32, 32, 0, false}
+#define SHAPE_K4M {"k4m", 4, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 256, 256, 0, false}
+#define SHAPE_K5M {"k5m", 5, 8, 8, true, 0, 64 + 8 * 16 + 8 * 16 + 8 * 320, 256, 0, false}
+#define SHAPE_K6 {"k6", 6, 8, 16, false, 32, 32 + 16 * 16 + 8 * 384, 256, 0, false}
+#define SHAPE_T4 {"t4", 4, 1, 0, false, 128, 256 + 32, 32, 64, false}
+#define SHAPE_T4B {"t4b", 4, 1, 0, false, 128, 256 + 32, 32, 64, true}
+#define SHAPE_T4S {"t4s", 4, 1, 2, false, 128, 256 + 2 * 32, 32, 64, false}
+#define SHAPE_T2 {"t2", 2, 1, 0, false, 128, 128 + 32, 32, 64, false}
+#define SHAPE_KT4 {"kt4", 4, 8, 8, false, 128, 64 + 8 * 16 + 8 * 256, 256, 64, false}
+#define SHAPE_KT3 {"kt3", 3, 8, 16, false, 128, 64 + 16 * 16 + 8 * 192, 256, 64, false}
+#define SHAPE_K2M {"k2m", 2, 8, 16, true, 0, 64 + 16 * 16 + 8 * 128, 256, 0, false} /* a byte: scale, and min << 4 */
 
 static const struct form_shape form_shapes[FORM_COUNT] = {
-  {"f32", 0, 1, 0, false, 0, 64, 1}, {"f16", 0, 1, 0, false, 0, 32, 1}, {"bf16", 0, 1, 0, false, 0, 32, 1},
-  SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6, SHAPE_WIDE};
+  {"f32", 0, 1, 0, false, 0, 64, 1, 0, false}, {"f16", 0, 1, 0, false, 0, 32, 1, 0, false}, {"bf16", 0, 1, 0, false, 0, 32, 1, 0, false},
+  SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6, SHAPE_T4, SHAPE_T4B, SHAPE_T4S, SHAPE_T2,
+  SHAPE_KT4, SHAPE_KT3, SHAPE_K2M, {"wide", 0, 1, 0, false, 0, 0, 1, 0, false}};
 
 static size_t form_bytes(enum form form, int n_rows, int n_cols) {
   const struct form_shape *f = &form_shapes[form];
-  return (size_t)((n_rows + GROUP - 1) / GROUP) * (size_t)(n_cols / f->block) * f->bytes;
+  return (size_t)((n_rows + GROUP - 1) / GROUP) * ((size_t)f->table + (size_t)(n_cols / f->block) * f->bytes);
 }
+
+/* Where in a packed block its halves lie, its byte scales, and its codes. */
+ALWAYS_INLINE size_t form_halves_at(const struct form_shape *f) { return f->sub == 1 ? (size_t)f->bits * 64 : 0; }
+ALWAYS_INLINE size_t form_scales_at(const struct form_shape *f) { return f->min || f->table ? 64 : 32; }
+ALWAYS_INLINE size_t form_codes_at(const struct form_shape *f) {
+  return f->sub == 1 ? 0 : form_scales_at(f) + GROUP * (size_t)(f->scales + (f->min && f->bits > 2 ? f->sub : 0));
+}
+
+/* FORM_K2M: where the byte of 16 weights lies. Four are a dword, the middle ones exchanged, so that mins of even and of odd
+ * bytes are the pairs that sums of activations come in. */
+ALWAYS_INLINE size_t form_nibbles_at(int j, int r) { return (size_t)(64 * (j / 4) + 4 * r + (j % 2 * 2 | j % 4 / 2)); }
 
 /* ---- packing ---- */
 
@@ -78,6 +96,17 @@ static uint32_t form_dword(const uint8_t *q, int s) {
   uint32_t v;
   memcpy(&v, q + 4 * s, sizeof v);
   return v;
+}
+
+/* 32 codes of 2 or 3 bits of row r into the planes of one block: four to a byte, then eight of the third bits. */
+static void form_pack_narrow(const uint8_t *restrict q, int bits, int r, uint8_t *restrict planes) {
+  uint32_t two[2] = {0, 0}, third = 0;
+  for (int s = 0; s < 8; s++) {
+    two[s / 4] |= (form_dword(q, s) & 0x03030303u) << (2 * (s % 4));
+    third |= (form_dword(q, s) >> 2 & 0x01010101u) << s;
+  }
+  for (int u = 0; u < 2; u++) memcpy(planes + 64 * u + 4 * r, &two[u], 4);
+  if (bits == 3) memcpy(planes + 128 + 4 * r, &third, 4);
 }
 
 /* 32 codes of row r into the planes of one block; layout in kern.inc: kern_codes. */
@@ -99,32 +128,29 @@ static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) 
   if (bits == 4) form_pack_planes(q, 4, r, planes); // each with its constant
   else if (bits == 5) form_pack_planes(q, 5, r, planes);
   else if (bits == 6) form_pack_planes(q, 6, r, planes);
+  else if (bits < 4) form_pack_narrow(q, bits, r, planes);
   else form_pack_planes(q, 8, r, planes);
 }
 
-static void form_pack_wide(const struct quant *q, const char *file, int rows, int n_cols, uint8_t *to) {
-  const struct form_shape *f = &form_shapes[FORM_WIDE];
-  size_t row_bytes = (size_t)(n_cols / q->block) * q->block_bytes;
-  for (int r = 0; r < GROUP; r++)
-    for (int k = 0; k < n_cols; k += q->block) {
-      struct wide w;
-      memset(&w, 0, sizeof w);
-      if (r < rows) q->widen(file + row_bytes * (size_t)r + (size_t)(k / q->block) * q->block_bytes, &w);
-      for (int i = 0; i < q->block; i += BLOCK) {
-        uint8_t *at = to + f->bytes * (size_t)((k + i) / BLOCK), codes[BLOCK];
-        for (int c = 0; c < BLOCK; c++) codes[c] = (uint8_t)(w.q[i + c] ^ -128);
-        form_pack_codes(codes, 8, r, at);
-        for (int h = 0; h < 2; h++) {
-          memcpy(at + 512 + 64 * h + 4 * r, &w.scale[i / 16 + h], 4);
-          memcpy(at + 640 + 64 * h + 4 * r, &w.min[i / 16 + h], 4);
-        }
-      }
-    }
+/* Row r of one packed block, the part-th of the format's block in c. */
+static void form_pack_row(const struct form_shape *f, const struct codes *c, int part, int r, uint8_t *block) {
+  uint8_t *halves = block + form_halves_at(f) + 2 * r, *bytes = block + form_scales_at(f), *codes = block + form_codes_at(f);
+  const int n_parts = f->scales ? f->scales : 1;
+  if (f->table && f->sub > 1) memcpy(block + 4 * r, &c->f, 4);
+  else if (!f->table) memcpy(halves, &c->d, 2);
+  for (int i = 0; i < n_parts && f->table && f->sub == 1; i++) memcpy(halves + 32 * i, &c->part[n_parts * part + i], 2);
+  if (f->min) memcpy(halves + 32, &c->m, 2);
+  for (int j = 0; j < f->scales && f->sub > 1; j++) {
+    if (f->bits == 2) bytes[form_nibbles_at(j, r)] = (uint8_t)(c->scale[j] | c->min[j] << 4);
+    else bytes[GROUP * j + r] = c->scale[j];
+  }
+  for (int j = 0; j < f->sub && f->min && f->sub > 1 && f->bits > 2; j++) bytes[GROUP * (f->scales + j) + r] = c->min[j];
+  for (int j = 0; j < f->sub; j++) form_pack_codes(c->q + f->block * part + BLOCK * j, f->bits, r, codes + 64 * f->bits * j);
 }
 
 static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed) {
   const struct form_shape *f = &form_shapes[q->form];
-  int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / f->block;
+  int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / q->block;
   uint8_t *to = packed;
   if (f->bits == 0) {
     size_t each = q->block_bytes;
@@ -133,31 +159,26 @@ static void form_pack_group(const struct quant *q, const void *file, int n_rows,
     else form_pack_elements(from, 4, rows, (size_t)n_cols, to);
     return;
   }
-  if (q->form == FORM_WIDE) {
-    size_t row_bytes = (size_t)(n_cols / q->block) * q->block_bytes;
-    form_pack_wide(q, (const char *)file + row_bytes * (size_t)first, rows, n_cols, to);
-    return;
-  }
+  for (int i = 0; i < f->table; i++) to[i] = (uint8_t)q->table[i % 16];
+  to += f->table;
   struct codes c;
-  for (int b = 0; b < n_blocks; b++, to += f->bytes)
+  for (int b = 0; b < n_blocks; b++)
     for (int r = 0; r < GROUP; r++) {
       size_t at = ((size_t)(first + r) * (size_t)n_blocks + (size_t)b) * q->block_bytes;
       if (r < rows) q->unpack((const char *)file + at, &c);
       else memset(&c, 0, sizeof c); // scale and min zero: the row gives zeros
-      size_t planes = (size_t)f->bits * 64;
-      uint8_t *halves = f->sub == 1 ? to + planes : to, *bytes = to + (f->min ? 64 : 32);
-      memcpy(halves + 2 * r, &c.d, 2);
-      if (f->min) memcpy(halves + 32 + 2 * r, &c.m, 2);
-      for (int j = 0; j < f->scales; j++) bytes[GROUP * j + r] = c.scale[j];
-      for (int j = 0; j < f->sub && f->min && f->sub > 1; j++) bytes[GROUP * (f->scales + j) + r] = c.min[j];
-      uint8_t *codes = f->sub == 1 ? to : bytes + GROUP * (size_t)(f->scales + (f->min ? f->sub : 0));
-      for (int j = 0; j < f->sub; j++) form_pack_codes(c.q + BLOCK * j, f->bits, r, codes + planes * (size_t)j);
+      for (int part = 0, n = q->block / f->block; part < n; part++)
+        form_pack_row(f, &c, part, r, to + f->bytes * (size_t)(b * n + part));
     }
 }
 
 static unsigned form_code(const uint8_t *planes, int bits, int r, int k) { // k in 0..31
   int s = k / 4, j = k % 4;
   if (bits == 8) return planes[64 * s + 4 * r + j];
+  if (bits < 4) {
+    unsigned two = planes[64 * (s / 4) + 4 * r + j] >> (s % 4 * 2) & 3u;
+    return bits == 2 ? two : two | (planes[128 + 4 * r + j] >> s & 1u) << 2;
+  }
   unsigned q = planes[64 * (s / 2) + 4 * r + j] >> (s % 2 * 4) & 15u;
   if (bits == 5) q |= (planes[256 + 4 * r + j] >> s & 1u) << 4;
   if (bits == 6) q |= (planes[256 + 64 * (s / 4) + 4 * r + j] >> (s % 4 * 2) & 3u) << 4;
@@ -177,28 +198,28 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
     }
     return;
   }
-  for (int k = 0; k < n_cols && form == FORM_WIDE; k++) {
-    const uint8_t *block = w + f->bytes * (size_t)(k / BLOCK), *scale = block + 512 + 64 * (k % BLOCK / 16) + 4 * r;
-    float d, m;
-    memcpy(&d, scale, 4);
-    memcpy(&m, scale + 128, 4);
-    y[k] = d * (float)((int)form_code(block, 8, r, k % BLOCK) - 128) + m;
-  }
-  size_t planes = (size_t)f->bits * 64;
-  for (int k = 0; k < n_cols && form != FORM_WIDE; k++, y++) {
-    const uint8_t *block = w + f->bytes * (size_t)(k / f->block);
-    const uint8_t *halves = (f->sub == 1 ? block + planes : block) + 2 * r, *bytes = block + (f->min ? 64 : 32) + r;
-    const uint8_t *codes = f->sub == 1 ? block : bytes - r + GROUP * (size_t)(f->scales + (f->min ? f->sub : 0));
-    int in = k % f->block, j = in / BLOCK;
-    float q = (float)form_code(codes + planes * (size_t)j, f->bits, r, in % BLOCK), d, m;
+  const int8_t *table = (const int8_t *)w;
+  w += f->table;
+  for (int k = 0; k < n_cols; k++) {
+    const uint8_t *block = w + f->bytes * (size_t)(k / f->block), *halves = block + form_halves_at(f) + 2 * r;
+    const uint8_t *bytes = block + form_scales_at(f);
+    const int in = k % f->block, j = in / BLOCK;
+    const unsigned code = form_code(block + form_codes_at(f) + 64 * f->bits * j, f->bits, r, in % BLOCK);
+    float q = f->table ? (float)table[code] : (float)code - (float)f->offset, d, m = 0;
     uint16_t half;
-    memcpy(&half, halves, 2);
-    d = f16_to_f32(half);
-    if (f->min) memcpy(&half, halves + 32, 2);
-    m = f->min ? f16_to_f32(half) : 0;
-    if (f->scales == 8) d *= (float)bytes[GROUP * j], m *= (float)bytes[GROUP * (8 + j)];
-    if (f->scales == 16) d *= (float)(int8_t)bytes[GROUP * (in / 16)];
-    *y = !f->min ? d * (q - (float)f->offset) : f->sub == 1 ? d * q + m : d * q - m;
+    memcpy(&half, halves + (f->scales == 2 ? 32 * (in / 16) : 0), 2);
+    d = f->brain ? bf16_to_f32(half) : f16_to_f32(half);
+    if (f->table && f->sub > 1) memcpy(&d, block + 4 * r, 4);
+    if (f->min) memcpy(&half, halves + 32, 2), m = f16_to_f32(half);
+    if (f->bits == 2 && f->sub > 1) {
+      const uint8_t both = bytes[form_nibbles_at(in / 16, r)];
+      d *= (float)(both & 15), m *= (float)(both >> 4);
+    } else {
+      if (f->scales == 8) d *= (float)(int8_t)bytes[GROUP * j + r];
+      if (f->scales == 16) d *= (float)(int8_t)bytes[GROUP * (in / 16) + r];
+      if (f->sub > 1 && f->min) m *= (float)bytes[GROUP * (8 + j) + r];
+    }
+    y[k] = !f->min ? d * q : f->sub == 1 ? d * q + m : d * q - m;
   }
 }
 

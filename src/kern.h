@@ -18,7 +18,12 @@ enum form {
   FORM_Q8,                       // 8 bits (code - 128)
   FORM_K4M, FORM_K5M,            // 256 weights: half scale and min, 8 byte scales and 8 byte mins for 32 each
   FORM_K6,                       // 256 weights: half scale, 16 signed byte scales for 16 each (code - 32)
-  FORM_WIDE,                     // signed bytes, float scale and min for 16 each: too wide to keep, so made when it is used
+  FORM_T4, FORM_T4B, FORM_T4S,   // 4-bit codes into a table, half (T4B: bfloat16) scale per 32, or (T4S) per 16
+  FORM_T2,                       // 2-bit codes into a table, half scale per 32
+  FORM_KT4,                      // 256 weights: float scale, 8 signed byte scales for 32 each, 4-bit codes into a table
+  FORM_KT3,                      // 256 weights: float scale, 16 signed byte scales for 16 each, 3-bit codes into a table
+  FORM_K2M,                      // 256 weights: half scale and min, 16 scales and mins of 4 bits for 16 each, 2-bit codes
+  FORM_WIDE,                     // taken by no format
   FORM_COUNT
 };
 enum { GROUP = 16, BLOCK = 32 }; // rows of a group; weights of a row that share one activation scale
@@ -27,26 +32,24 @@ struct form_shape {
   const char *name;
   int bits;     // per code; 0: floats
   int sub;      // blocks of 32 in one packed block: 1 or 8
-  int scales;   // byte scales per row and packed block: 0 (the half is the scale), 8 or 16
+  int scales;   // per row and packed block: 0 (the half is the scale), 2 halves, 8 or 16 byte scales
   bool min;     // value = scale * code + min, else scale * (code - offset)
   int offset;
   size_t bytes; // of one packed block: GROUP rows of `block` weights
   int block;    // weights of a row in one packed block
+  int table;    // bytes in front of a group's blocks, whose first 16 are what its codes stand for; 0: for themselves
+  bool brain;   // 16-bit scales are bfloat16
 };
 static const struct form_shape form_shapes[FORM_COUNT];
 
 /* One block of a row, exact, in the order of k: what every format unpacks to. */
 struct codes {
   uint8_t q[256];     // (block) unsigned codes
-  uint16_t d, m;      // half precision scale and min (K forms: of the byte scales and byte mins)
-  uint8_t scale[16];  // byte scales; FORM_K6: as int8
-  uint8_t min[8];
-};
-
-/* One block of a row of a format that packs into no narrower form: weight i is scale[i/16] * q[i] + min[i/16]. */
-struct wide {
-  int8_t q[256];
-  float scale[16], min[16];
+  uint16_t d, m;      // half precision scale and min (K forms: of the scales and mins below)
+  uint16_t part[8];   // T forms: scales of every 32, or of every 16, in half precision or as bfloat16
+  float f;            // KT forms: scale of the byte scales, which with a format's constants is more than a half can hold
+  uint8_t scale[16];  // byte scales; FORM_K6, KT forms: as int8
+  uint8_t min[16];
 };
 
 /* A weight format. One file in quant/ defines one of these; gen/quants.h lists the folder. */
@@ -57,8 +60,8 @@ struct quant {
   size_t block_bytes; // sizeof the block's struct
   enum form form;
   void (*decode)(const void *block, float *y);        // the specification: y (block)
-  void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats and for FORM_WIDE
-  void (*widen)(const void *restrict block, struct wide *restrict w);   // FORM_WIDE only; w is zeroed
+  void (*unpack)(const void *restrict block, struct codes *restrict c); // NULL for floats
+  const int8_t *table; // T forms: (16) what the codes stand for
   /* The block whose decode comes near x (block), which is finite. NULL: the format is read, not written. */
   void (*encode)(const float *restrict x, void *restrict block);
 };

@@ -168,7 +168,7 @@ static void fill_block(const struct quant *q, enum pattern p, int d, int m, char
   for (size_t i = 0; i < q->block_bytes; i++)
     block[i] = (char)(p == CODES_0 ? 0 : p == CODES_1 ? 255 : (int)(rnd() & 255));
   if (p == RAW) return;
-  if (!q->unpack && !q->widen) { // a float: it is its own scale
+  if (!q->unpack) { // a float: it is its own scale
     float value = f16_to_f32(half);
     uint32_t bits = f32_bits(value);
     if (q->form == FORM_F32) memcpy(block, &value, 4);
@@ -181,9 +181,9 @@ static void fill_block(const struct quant *q, enum pattern p, int d, int m, char
   if (m >= 0) memcpy(block + m, &half, 2);
 }
 
-/* A wide format has scales of many kinds, some with exponents that overflow anything: random bytes until the weights
- * are of a size that a model's might be. least (block): |min| of each weight. */
-static void fill_wide(const struct quant *q, enum pattern p, char *block, float *w, float *least) {
+/* Scales of other kinds than a half of its own, some with exponents that overflow anything: random bytes until the weights are of a
+ * size that a model's might be. */
+static void fill_any(const struct quant *q, enum pattern p, char *block, float *w) {
   float most;
   do {
     fill_block(q, p == CODES_0 || p == CODES_1 ? p : RAW, -1, -1, block);
@@ -193,16 +193,12 @@ static void fill_wide(const struct quant *q, enum pattern p, char *block, float 
     for (int i = 0; i < q->block; i++) most = !(fabsf(w[i]) <= most) ? fabsf(w[i]) : most;
     p = p == CODES_1 ? RAW : p; // if all ones is no number
   } while (!(most < 1e4f));
-  struct wide wide;
-  memset(&wide, 0, sizeof wide);
-  q->widen(block, &wide);
-  for (int i = 0; i < q->block; i++) least[i] = fabsf(wide.min[i / 16]);
 }
 
 static void matrix_make(struct matrix *x, const struct quant *q, int rows, int cols, enum pattern p) {
   const struct form_shape *f = &form_shapes[q->form];
   size_t n = (size_t)rows * (size_t)cols, blocks = n / (size_t)q->block;
-  int d = q->unpack ? half_at(q, false) : -1, m = q->unpack && f->min ? half_at(q, true) : -1;
+  int d = q->unpack && !f->table ? half_at(q, false) : -1, m = q->unpack && f->min ? half_at(q, true) : -1;
   x->q = q, x->rows = rows, x->cols = cols;
   x->raw = realloc(x->raw, blocks * q->block_bytes);
   x->w = realloc(x->w, n * sizeof *x->w);
@@ -212,15 +208,12 @@ static void matrix_make(struct matrix *x, const struct quant *q, int rows, int c
     enum pattern own =
         (p >= SCALE_INF && p < RAW) && rnd_below(4) ? SANE : p; // some blocks, so that some rows stay whole
     struct codes c;
-    if (q->widen) {
-      fill_wide(q, p, block, x->w + b * (size_t)q->block, x->least + b * (size_t)q->block);
-      continue;
-    }
-    fill_block(q, own, d, m, block);
+    if (q->unpack && (f->table || d == m)) fill_any(q, p, block, x->w + b * (size_t)q->block);
+    else fill_block(q, own, d, m, block);
     q->decode(block, x->w + b * (size_t)q->block);
     if (f->min) q->unpack(block, &c);
     for (int i = 0; i < q->block; i++) {
-      float least = f->min ? f16_to_f32(c.m) * (f->sub > 1 ? (float)c.min[i / BLOCK] : 1.0f) : 0;
+      float least = f->min ? f16_to_f32(c.m) * (f->sub > 1 ? (float)c.min[i / (f->bits == 2 ? 16 : BLOCK)] : 1.0f) : 0;
       x->least[b * (size_t)q->block + (size_t)i] = fabsf(least);
     }
   }

@@ -20,10 +20,11 @@ static uint64_t iq_spread(uint16_t packed) {
 
 static uint64_t iq_bytes(unsigned byte) { return byte * 0x0101010101010101u; } // eight times the same
 
-/* 8 * level +- 1 of a row's eight weights, as signed bytes. Shared with IQ1_S. */
-static uint64_t iq1_codes(unsigned row, unsigned minus) {
-  return (iq_spread(iq1_grid[row]) * 8 + iq_bytes(128 - 8 + 1 - 2 * minus)) ^ iq_bytes(128); // no byte carries
-}
+/* 8 * level +- 1, by codes of level + 1 and, in bit 2, the sign (1: minus). Shared with IQ1_S. */
+static const int8_t iq1_table[16] = {-7, 1, 9, 0, -9, -1, 7, 0};
+
+/* The codes of a row's eight weights. Shared with IQ1_S. */
+static uint64_t iq1_codes(unsigned row, unsigned minus) { return iq_spread(iq1_grid[row]) | iq_bytes(minus << 2); }
 
 static float iq1_m_d(const struct block_iq1_m *b) {
   const uint16_t *s = b->scale;
@@ -40,16 +41,16 @@ static void iq1_m_decode(const void *block, float *y) {
   }
 }
 
-static void iq1_m_widen(const void *restrict block, struct wide *restrict w) {
+static void iq1_m_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq1_m *b = block;
   for (int g = 0; g < 32; g++) {
     unsigned high = b->high[g / 2] >> 4 * (g % 2);
     uint64_t codes = iq1_codes(b->q[g] | (high & 7) << 8, high >> 3 & 1);
-    memcpy(w->q + 8 * g, &codes, 8);
+    memcpy(c->q + 8 * g, &codes, 8);
   }
-  float d = iq1_m_d(b) * 0.125f;
-  for (int j = 0; j < 16; j++) w->scale[j] = d * (float)(2 * (b->scale[j / 4] >> 3 * (j % 4) & 7) + 1);
+  for (int j = 0; j < 16; j++) c->scale[j] = (uint8_t)(2 * (b->scale[j / 4] >> 3 * (j % 4) & 7) + 1);
+  c->f = iq1_m_d(b) * 0.125f;
 }
 
-static const struct quant quant_iq1_m = {"IQ1_M", 29, 256, sizeof(struct block_iq1_m), FORM_WIDE, iq1_m_decode, NULL,
-                                         iq1_m_widen, NULL};
+static const struct quant quant_iq1_m = {"IQ1_M", 29, 256, sizeof(struct block_iq1_m), FORM_KT3, iq1_m_decode,
+                                         iq1_m_unpack, iq1_table, NULL};

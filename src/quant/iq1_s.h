@@ -17,18 +17,18 @@ static void iq1_s_decode(const void *block, float *y) {
   }
 }
 
-static void iq1_s_widen(const void *restrict block, struct wide *restrict w) {
+static void iq1_s_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq1_s *b = block;
-  float d = f16_to_f32(b->d) * 0.125f;
   for (int j = 0; j < 8; j++) {
     unsigned high = b->high[j];
     for (int g = 0; g < 4; g++) {
       uint64_t codes = iq1_codes(b->q[4 * j + g] | (high >> 3 * g & 7) << 8, high >> 15);
-      memcpy(w->q + 32 * j + 8 * g, &codes, 8);
+      memcpy(c->q + 32 * j + 8 * g, &codes, 8);
     }
-    w->scale[2 * j] = w->scale[2 * j + 1] = d * (float)(2 * (high >> 12 & 7) + 1);
+    c->scale[2 * j] = c->scale[2 * j + 1] = (uint8_t)(2 * (high >> 12 & 7) + 1);
   }
+  c->f = f16_to_f32(b->d) * 0.125f;
 }
 
-static const struct quant quant_iq1_s = {"IQ1_S", 19, 256, sizeof(struct block_iq1_s), FORM_WIDE, iq1_s_decode, NULL,
-                                         iq1_s_widen, NULL};
+static const struct quant quant_iq1_s = {"IQ1_S", 19, 256, sizeof(struct block_iq1_s), FORM_KT3, iq1_s_decode,
+                                         iq1_s_unpack, iq1_table, NULL};

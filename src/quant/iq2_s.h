@@ -11,18 +11,15 @@ struct block_iq2_s {
 ASSERT_SIZE(block_iq2_s, 82);
 
 static const uint8_t iq2_levels[4] = {8, 25, 43, 0}; // the grids have no 3. Shared with IQ2_XS and IQ2_XXS
+static const int8_t iq2_table[16] = {8, 25, 43, 0, -8, -25, -43, 0}; // the same with signs, likewise
 
-/* Eight bytes, 1 to 127 each, negated where a bit of sign is set. Shared with the rest of IQ2, IQ3 and with Q1_0. */
-static uint64_t iq_negate(uint64_t codes, unsigned sign) {
-  uint64_t minus = ((iq_bytes(sign & 255) & 0x8040201008040201u) + iq_bytes(127)) >> 7 & iq_bytes(1); // bit i to byte i
-  return (codes ^ minus * 255) + minus;
+/* A bit in each of eight bytes. Shared with the rest of IQ2 and IQ3. */
+static uint64_t iq_bits(unsigned byte) {
+  return ((iq_bytes(byte & 255) & 0x8040201008040201u) + iq_bytes(127)) >> 7 & iq_bytes(1); // bit i to byte i
 }
 
-/* The levels of a row's eight weights, with signs. Shared with IQ2_XS and IQ2_XXS. */
-static uint64_t iq2_codes(uint16_t packed, unsigned sign) {
-  uint64_t x = iq_spread(packed);
-  return iq_negate(iq_bytes(8) + (x & iq_bytes(1)) * (25 - 8) + (x >> 1 & iq_bytes(1)) * (43 - 8), sign);
-}
+/* The codes of a row's eight weights, with signs. Shared with IQ2_XS and IQ2_XXS. */
+static uint64_t iq2_codes(uint16_t packed, unsigned sign) { return iq_spread(packed) | iq_bits(sign) << 2; }
 
 static void iq2_s_decode(const void *block, float *y) {
   const struct block_iq2_s *b = block;
@@ -34,15 +31,15 @@ static void iq2_s_decode(const void *block, float *y) {
   }
 }
 
-static void iq2_s_widen(const void *restrict block, struct wide *restrict w) {
+static void iq2_s_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq2_s *b = block;
-  float d = f16_to_f32(b->d) * 0.125f;
   for (int g = 0; g < 32; g++) {
     uint64_t codes = iq2_codes(iq2_s_grid[b->q[g] | (b->high[g / 4] >> 2 * (g % 4) & 3) << 8], b->sign[g]);
-    memcpy(w->q + 8 * g, &codes, 8);
+    memcpy(c->q + 8 * g, &codes, 8);
   }
-  for (int j = 0; j < 16; j++) w->scale[j] = d * (float)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  for (int j = 0; j < 16; j++) c->scale[j] = (uint8_t)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  c->f = f16_to_f32(b->d) * 0.125f;
 }
 
-static const struct quant quant_iq2_s = {"IQ2_S", 22, 256, sizeof(struct block_iq2_s), FORM_WIDE, iq2_s_decode, NULL,
-                                         iq2_s_widen, NULL};
+static const struct quant quant_iq2_s = {"IQ2_S", 22, 256, sizeof(struct block_iq2_s), FORM_KT3, iq2_s_decode,
+                                         iq2_s_unpack, iq2_table, NULL};

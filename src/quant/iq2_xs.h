@@ -21,15 +21,15 @@ static void iq2_xs_decode(const void *block, float *y) {
   }
 }
 
-static void iq2_xs_widen(const void *restrict block, struct wide *restrict w) {
+static void iq2_xs_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq2_xs *b = block;
-  float d = f16_to_f32(b->d) * 0.125f;
   for (int g = 0; g < 32; g++) {
     uint64_t codes = iq2_codes(iq2_xs_grid[b->q[g] & 511], iq_signs(b->q[g] >> 9));
-    memcpy(w->q + 8 * g, &codes, 8);
+    memcpy(c->q + 8 * g, &codes, 8);
   }
-  for (int j = 0; j < 16; j++) w->scale[j] = d * (float)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  for (int j = 0; j < 16; j++) c->scale[j] = (uint8_t)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  c->f = f16_to_f32(b->d) * 0.125f;
 }
 
-static const struct quant quant_iq2_xs = {"IQ2_XS", 17, 256, sizeof(struct block_iq2_xs), FORM_WIDE, iq2_xs_decode,
-                                          NULL, iq2_xs_widen, NULL};
+static const struct quant quant_iq2_xs = {"IQ2_XS", 17, 256, sizeof(struct block_iq2_xs), FORM_KT3, iq2_xs_decode,
+                                          iq2_xs_unpack, iq2_table, NULL};

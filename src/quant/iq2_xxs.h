@@ -19,19 +19,19 @@ static void iq2_xxs_decode(const void *block, float *y) {
   }
 }
 
-static void iq2_xxs_widen(const void *restrict block, struct wide *restrict w) {
+static void iq2_xxs_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq2_xxs *b = block;
-  float d = f16_to_f32(b->d) * 0.125f;
   for (int j = 0; j < 8; j++) {
     const uint16_t *q = b->q[j];
     uint32_t high = q[2] | (uint32_t)q[3] << 16;
     for (int g = 0; g < 4; g++) {
       uint64_t codes = iq2_codes(iq2_xxs_grid[q[g / 2] >> 8 * (g % 2) & 255], iq_signs(high >> 7 * g & 127));
-      memcpy(w->q + 32 * j + 8 * g, &codes, 8);
+      memcpy(c->q + 32 * j + 8 * g, &codes, 8);
     }
-    w->scale[2 * j] = w->scale[2 * j + 1] = d * (float)(2 * (high >> 28) + 1);
+    c->scale[2 * j] = c->scale[2 * j + 1] = (uint8_t)(2 * (high >> 28) + 1);
   }
+  c->f = f16_to_f32(b->d) * 0.125f;
 }
 
-static const struct quant quant_iq2_xxs = {"IQ2_XXS", 16, 256, sizeof(struct block_iq2_xxs), FORM_WIDE, iq2_xxs_decode,
-                                           NULL, iq2_xxs_widen, NULL};
+static const struct quant quant_iq2_xxs = {"IQ2_XXS", 16, 256, sizeof(struct block_iq2_xxs), FORM_KT3, iq2_xxs_decode,
+                                           iq2_xxs_unpack, iq2_table, NULL};

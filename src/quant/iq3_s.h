@@ -27,17 +27,19 @@ static void iq3_s_decode(const void *block, float *y) {
   }
 }
 
-static void iq3_s_widen(const void *restrict block, struct wide *restrict w) {
+static const int8_t iq3_s_table[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
+
+static void iq3_s_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq3_s *b = block;
   for (int g = 0; g < 32; g++) {
     unsigned high = b->high[g / 4] >> 2 * (g % 4);
     uint64_t x = iq3_spread(iq3_s_grid[b->q[2 * g] | (high & 1) << 8], iq3_s_grid[b->q[2 * g + 1] | (high & 2) << 7]);
-    uint64_t codes = iq_negate(x * 2 + iq_bytes(1), b->sign[g]);
-    memcpy(w->q + 8 * g, &codes, 8);
+    x |= iq_bits(b->sign[g]) << 3;
+    memcpy(c->q + 8 * g, &x, 8);
   }
-  for (int j = 0; j < 8; j++)
-    w->scale[2 * j] = w->scale[2 * j + 1] = f16_to_f32(b->d) * (float)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  for (int j = 0; j < 8; j++) c->scale[j] = (uint8_t)(2 * (b->scale[j / 2] >> 4 * (j % 2) & 15) + 1);
+  c->f = f16_to_f32(b->d);
 }
 
-static const struct quant quant_iq3_s = {"IQ3_S", 21, 256, sizeof(struct block_iq3_s), FORM_WIDE, iq3_s_decode, NULL,
-                                         iq3_s_widen, NULL};
+static const struct quant quant_iq3_s = {"IQ3_S", 21, 256, sizeof(struct block_iq3_s), FORM_KT4, iq3_s_decode,
+                                         iq3_s_unpack, iq3_s_table, NULL};

@@ -20,20 +20,21 @@ static void iq3_xxs_decode(const void *block, float *y) {
   }
 }
 
-static void iq3_xxs_widen(const void *restrict block, struct wide *restrict w) {
+static const int8_t iq3_xxs_table[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
+
+static void iq3_xxs_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq3_xxs *b = block;
-  float d = f16_to_f32(b->d) * 0.25f;
   for (int j = 0; j < 8; j++) {
     uint32_t high = b->high[j][0] | (uint32_t)b->high[j][1] << 16;
     for (int g = 0; g < 4; g++) {
       uint64_t x = iq3_spread(iq3_xxs_grid[b->q[8 * j + 2 * g]], iq3_xxs_grid[b->q[8 * j + 2 * g + 1]]);
-      uint64_t last = (x + iq_bytes(1)) >> 3 & iq_bytes(1); // 1 where x is 7
-      uint64_t codes = iq_negate(x * 8 + iq_bytes(4) + last * 2, iq_signs(high >> 7 * g & 127));
-      memcpy(w->q + 32 * j + 8 * g, &codes, 8);
+      x |= iq_bits(iq_signs(high >> 7 * g & 127)) << 3;
+      memcpy(c->q + 32 * j + 8 * g, &x, 8);
     }
-    w->scale[2 * j] = w->scale[2 * j + 1] = d * (float)(2 * (high >> 28) + 1);
+    c->scale[j] = (uint8_t)(2 * (high >> 28) + 1);
   }
+  c->f = f16_to_f32(b->d) * 0.25f;
 }
 
-static const struct quant quant_iq3_xxs = {"IQ3_XXS", 18, 256, sizeof(struct block_iq3_xxs), FORM_WIDE, iq3_xxs_decode,
-                                           NULL, iq3_xxs_widen, NULL};
+static const struct quant quant_iq3_xxs = {"IQ3_XXS", 18, 256, sizeof(struct block_iq3_xxs), FORM_KT4, iq3_xxs_decode,
+                                           iq3_xxs_unpack, iq3_xxs_table, NULL};

@@ -16,13 +16,13 @@ static void iq4_nl_decode(const void *block, float *y) {
   }
 }
 
-static void iq4_nl_widen(const void *restrict block, struct wide *restrict w) {
+static void iq4_nl_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_iq4_nl *b = block;
   for (int i = 0; i < 16; i++) {
-    w->q[i] = iq4_nl_table[b->q[i] & 15];
-    w->q[i + 16] = iq4_nl_table[b->q[i] >> 4];
+    c->q[i] = b->q[i] & 15;
+    c->q[i + 16] = b->q[i] >> 4;
   }
-  w->scale[0] = w->scale[1] = f16_to_f32(b->d);
+  c->part[0] = b->d;
 }
 
 SMALL void iq4_nl_encode(const float *restrict x, void *restrict block) {
@@ -37,5 +37,5 @@ SMALL void iq4_nl_encode(const float *restrict x, void *restrict block) {
       if (iq4_nl_table[q] == (int)l[i]) b->q[i % 16] |= (uint8_t)(q << i / 16 * 4);
 }
 
-static const struct quant quant_iq4_nl = {"IQ4_NL", 20, 32, sizeof(struct block_iq4_nl), FORM_WIDE, iq4_nl_decode,
-                                          NULL, iq4_nl_widen, iq4_nl_encode};
+static const struct quant quant_iq4_nl = {"IQ4_NL", 20, 32, sizeof(struct block_iq4_nl), FORM_T4, iq4_nl_decode,
+                                          iq4_nl_unpack, iq4_nl_table, iq4_nl_encode};

@@ -20,14 +20,15 @@ static void mxfp4_decode(const void *block, float *y) {
   for (int i = 0; i < 32; i++) y[i] = mxfp4_half_scale(b->scale) * (float)fp4_table[b->q[i % 16] >> 4 * (i / 16) & 15];
 }
 
-static void mxfp4_widen(const void *restrict block, struct wide *restrict w) {
+/* A power of two is a bfloat16, even the two below the smallest normal float. */
+static void mxfp4_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_mxfp4 *b = block;
   for (int i = 0; i < 16; i++) {
-    w->q[i] = fp4_table[b->q[i] & 15];
-    w->q[i + 16] = fp4_table[b->q[i] >> 4];
+    c->q[i] = b->q[i] & 15;
+    c->q[i + 16] = b->q[i] >> 4;
   }
-  w->scale[0] = w->scale[1] = mxfp4_half_scale(b->scale);
+  c->part[0] = (uint16_t)(f32_bits(mxfp4_half_scale(b->scale)) >> 16);
 }
 
-static const struct quant quant_mxfp4 = {"MXFP4", 39, 32, sizeof(struct block_mxfp4), FORM_WIDE, mxfp4_decode, NULL,
-                                         mxfp4_widen, NULL};
+static const struct quant quant_mxfp4 = {"MXFP4", 39, 32, sizeof(struct block_mxfp4), FORM_T4B, mxfp4_decode,
+                                         mxfp4_unpack, fp4_table, NULL};

@@ -19,16 +19,16 @@ static void nvfp4_decode(const void *block, float *y) {
     y[i] = nvfp4_half_scale(b->scale[i / 16]) * (float)fp4_table[b->q[i / 16][i % 8] >> 4 * (i / 8 % 2) & 15];
 }
 
-static void nvfp4_widen(const void *restrict block, struct wide *restrict w) {
+static void nvfp4_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_nvfp4 *b = block;
   for (int j = 0; j < 4; j++) {
     for (int i = 0; i < 8; i++) {
-      w->q[16 * j + i] = fp4_table[b->q[j][i] & 15];
-      w->q[16 * j + 8 + i] = fp4_table[b->q[j][i] >> 4];
+      c->q[16 * j + i] = b->q[j][i] & 15;
+      c->q[16 * j + 8 + i] = b->q[j][i] >> 4;
     }
-    w->scale[j] = nvfp4_half_scale(b->scale[j]);
+    c->part[j] = f32_to_f16(nvfp4_half_scale(b->scale[j])); // exact: 4 bits, 2^-10 to 224
   }
 }
 
-static const struct quant quant_nvfp4 = {"NVFP4", 40, 64, sizeof(struct block_nvfp4), FORM_WIDE, nvfp4_decode, NULL,
-                                         nvfp4_widen, NULL};
+static const struct quant quant_nvfp4 = {"NVFP4", 40, 64, sizeof(struct block_nvfp4), FORM_T4S, nvfp4_decode,
+                                         nvfp4_unpack, fp4_table, NULL};

@@ -10,14 +10,13 @@ static void q1_0_decode(const void *block, float *y) {
   for (int i = 0; i < 128; i++) y[i] = f16_to_f32(b->d) * (b->q[i / 8] >> (i % 8) & 1 ? 1.0f : -1.0f);
 }
 
-static void q1_0_widen(const void *restrict block, struct wide *restrict w) {
+static void q1_0_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q1_0 *b = block;
-  for (int g = 0; g < 16; g++) {
-    uint64_t codes = iq_negate(iq_bytes(1), b->q[g] ^ 255u);
-    memcpy(w->q + 8 * g, &codes, 8);
-  }
-  for (int j = 0; j < 8; j++) w->scale[j] = f16_to_f32(b->d);
+  for (int i = 0; i < 128; i++) c->q[i] = b->q[i / 8] >> (i % 8) & 1;
+  for (int j = 0; j < 4; j++) c->part[j] = b->d;
 }
 
-static const struct quant quant_q1_0 = {"Q1_0", 41, 128, sizeof(struct block_q1_0), FORM_WIDE, q1_0_decode, NULL,
-                                        q1_0_widen, NULL};
+static const int8_t q1_0_table[16] = {-1, 1};
+
+static const struct quant quant_q1_0 = {"Q1_0", 41, 128, sizeof(struct block_q1_0), FORM_T2, q1_0_decode, q1_0_unpack,
+                                        q1_0_table, NULL};

@@ -18,22 +18,22 @@ static void q2_k_decode(const void *block, float *y) {
   }
 }
 
-/* 2-bit codes in that order, less an offset. Shared with Q3_K and TQ2_0. */
-static void q2_k_codes(const uint8_t *restrict q, int offset, int8_t *restrict codes) {
+/* 2-bit codes in that order. Shared with Q3_K and TQ2_0. */
+static void q2_k_codes(const uint8_t *restrict q, uint8_t *restrict codes) {
   for (int h = 0; h < 2; h++)
     for (int j = 0; j < 4; j++)
-      for (int i = 0; i < 32; i++) codes[128 * h + 32 * j + i] = (int8_t)((q[32 * h + i] >> 2 * j & 3) - offset);
+      for (int i = 0; i < 32; i++) codes[128 * h + 32 * j + i] = q[32 * h + i] >> 2 * j & 3;
 }
 
-static void q2_k_widen(const void *restrict block, struct wide *restrict w) {
+static void q2_k_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q2_k *b = block;
-  float d = f16_to_f32(b->d), dmin = -f16_to_f32(b->dmin);
-  q2_k_codes(b->q, 0, w->q);
+  q2_k_codes(b->q, c->q);
   for (int j = 0; j < 16; j++) {
-    w->scale[j] = d * (float)(b->scale_min[j] & 15);
-    w->min[j] = dmin * (float)(b->scale_min[j] >> 4);
+    c->scale[j] = b->scale_min[j] & 15;
+    c->min[j] = b->scale_min[j] >> 4;
   }
+  c->d = b->d;
+  c->m = b->dmin;
 }
 
-static const struct quant quant_q2_k = {"Q2_K", 10, 256, sizeof(struct block_q2_k), FORM_WIDE, q2_k_decode, NULL,
-                                        q2_k_widen, NULL};
+static const struct quant quant_q2_k = {"Q2_K", 10, 256, sizeof(struct block_q2_k), FORM_K2M, q2_k_decode, q2_k_unpack, NULL, NULL};

@@ -20,14 +20,15 @@ static void q3_k_decode(const void *block, float *y) {
   }
 }
 
-static void q3_k_widen(const void *restrict block, struct wide *restrict w) {
+static const int8_t q3_k_table[16] = {-4, -3, -2, -1, 0, 1, 2, 3};
+
+static void q3_k_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_q3_k *b = block;
-  float d = f16_to_f32(b->d);
-  q2_k_codes(b->q, 4, w->q);
+  q2_k_codes(b->q, c->q);
   for (int j = 0; j < 8; j++)
-    for (int i = 0; i < 32; i++) w->q[32 * j + i] = (int8_t)(w->q[32 * j + i] + (b->high[i] >> j & 1) * 4);
-  for (int j = 0; j < 16; j++) w->scale[j] = d * (float)(q3_k_scale(b->scale, j) - 32);
+    for (int i = 0; i < 32; i++) c->q[32 * j + i] |= (uint8_t)((b->high[i] >> j & 1) << 2);
+  for (int j = 0; j < 16; j++) c->scale[j] = (uint8_t)(q3_k_scale(b->scale, j) - 32);
+  c->f = f16_to_f32(b->d);
 }
 
-static const struct quant quant_q3_k = {"Q3_K", 11, 256, sizeof(struct block_q3_k), FORM_WIDE, q3_k_decode, NULL,
-                                        q3_k_widen, NULL};
+static const struct quant quant_q3_k = {"Q3_K", 11, 256, sizeof(struct block_q3_k), FORM_KT3, q3_k_decode, q3_k_unpack, q3_k_table, NULL};

@@ -23,15 +23,22 @@ static void tq1_0_decode(const void *block, float *y) {
   }
 }
 
-static void tq1_0_widen(const void *restrict block, struct wide *restrict w) {
-  const struct block_tq1_0 *b = block;
-  for (int n = 0; n < 5; n++) {
-    for (int i = 0; i < 32; i++) w->q[32 * n + i] = (int8_t)(tq1_0_digit(b->q[i], n) - 1);
-    for (int i = 0; i < 16; i++) w->q[160 + 16 * n + i] = (int8_t)(tq1_0_digit(b->q[32 + i], n) - 1);
-  }
-  for (int i = 0; i < 16; i++) w->q[240 + i] = (int8_t)(tq1_0_digit(b->last[i % 4], i / 4) - 1);
-  for (int j = 0; j < 16; j++) w->scale[j] = f16_to_f32(b->d);
+/* d * 1 * t - d * 1: as Q2_K with scales and mins of one. Shared with TQ2_0. */
+static void tq_scales(uint16_t d, struct codes *restrict c) {
+  memset(c->scale, 1, sizeof c->scale);
+  memset(c->min, 1, sizeof c->min);
+  c->d = c->m = d;
 }
 
-static const struct quant quant_tq1_0 = {"TQ1_0", 34, 256, sizeof(struct block_tq1_0), FORM_WIDE, tq1_0_decode, NULL,
-                                         tq1_0_widen, NULL};
+static void tq1_0_unpack(const void *restrict block, struct codes *restrict c) {
+  const struct block_tq1_0 *b = block;
+  for (int n = 0; n < 5; n++) {
+    for (int i = 0; i < 32; i++) c->q[32 * n + i] = (uint8_t)tq1_0_digit(b->q[i], n);
+    for (int i = 0; i < 16; i++) c->q[160 + 16 * n + i] = (uint8_t)tq1_0_digit(b->q[32 + i], n);
+  }
+  for (int i = 0; i < 16; i++) c->q[240 + i] = (uint8_t)tq1_0_digit(b->last[i % 4], i / 4);
+  tq_scales(b->d, c);
+}
+
+static const struct quant quant_tq1_0 = {"TQ1_0", 34, 256, sizeof(struct block_tq1_0), FORM_K2M, tq1_0_decode,
+                                         tq1_0_unpack, NULL, NULL};

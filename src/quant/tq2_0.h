@@ -11,11 +11,11 @@ static void tq2_0_decode(const void *block, float *y) {
     y[i] = f16_to_f32(b->d) * (float)((b->q[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3) - 1);
 }
 
-static void tq2_0_widen(const void *restrict block, struct wide *restrict w) {
+static void tq2_0_unpack(const void *restrict block, struct codes *restrict c) {
   const struct block_tq2_0 *b = block;
-  q2_k_codes(b->q, 1, w->q);
-  for (int j = 0; j < 16; j++) w->scale[j] = f16_to_f32(b->d);
+  q2_k_codes(b->q, c->q);
+  tq_scales(b->d, c);
 }
 
-static const struct quant quant_tq2_0 = {"TQ2_0", 35, 256, sizeof(struct block_tq2_0), FORM_WIDE, tq2_0_decode, NULL,
-                                         tq2_0_widen, NULL};
+static const struct quant quant_tq2_0 = {"TQ2_0", 35, 256, sizeof(struct block_tq2_0), FORM_K2M, tq2_0_decode,
+                                         tq2_0_unpack, NULL, NULL};

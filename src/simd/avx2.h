@@ -7,6 +7,7 @@
 #define W8_BIAS 0 /* vi_dot8 wants signed bytes */
 #define vf __m256
 #define vi __m256i
+#define vt __m256i
 
 /* Unsigned w up to 127: 2*63*127 = 16002 < 32767 for every code of at most 6 bits, so maddubs cannot saturate. */
 ALWAYS_INLINE __m256i avx2_dot(__m256i acc, __m256i w, int32_t x) {
@@ -87,6 +88,7 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_opaque(v) __asm__ volatile("" : "+x"(v))
 #define vi_or(a, b) _mm256_or_si256(a, b)
 #define vi_add(a, b) _mm256_add_epi32(a, b)
+#define vi_sub(a, b) _mm256_sub_epi32(a, b)
 #define vi_max(a, b) _mm256_max_epi32(a, b)
 #define vi_magnitude(v) _mm256_and_si256(v, _mm256_set1_epi32(0x7FFFFFFF))
 #define vf_fold(v) avx2_fold(v)
@@ -100,7 +102,13 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_pair_s8(p, q) _mm256_blend_epi16(avx2_s8(p), _mm256_slli_epi32(avx2_s8(q), 16), 0xAA)
 #define vi_pairs_s8(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm256_slli_epi32(v, n)
-#define vi_byte(v, j) _mm256_and_si256(_mm256_srli_epi32(v, 8 * (j)), _mm256_set1_epi32(255))
+#define vi_field(v, n, mask) _mm256_and_si256(_mm256_srli_epi32(v, n), _mm256_set1_epi32(mask))
+#define vi_byte(v, j) vi_field(v, 8 * (j), 255)
+#define vi_from_s8(p) avx2_s8(p)
+#define vi_mul_add(a, b, c) _mm256_add_epi32(_mm256_mullo_epi32(a, b), c)
+#define vi_mul16(a, b) _mm256_mullo_epi16(a, b)
+#define vt_load(p) vi_load(p)
+#define vi_table(t, v) _mm256_shuffle_epi8(t, v)
 #define vi_dot(acc, w, x) avx2_dot(acc, w, x)
 #define vi_dot8(acc, w, x) avx2_dot8(acc, w, x)
 #define vi_dot16(acc, w, x) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32(x)))

@@ -7,6 +7,7 @@
 #define W8_BIAS 128
 #define vf __m512
 #define vi __m512i
+#define vt __m512i
 
 /* The broadcast is part of the instruction: gcc 12 makes it one of its own, which costs a register and a tile that spills. */
 ALWAYS_INLINE __m512i avx512_dot(__m512i acc, __m512i w, const int32_t *x) {
@@ -58,6 +59,7 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
 #define vi_opaque(v) __asm__ volatile("" : "+v"(v))
 #define vi_or(a, b) _mm512_or_si512(a, b)
 #define vi_add(a, b) _mm512_add_epi32(a, b)
+#define vi_sub(a, b) _mm512_sub_epi32(a, b)
 #define vi_max(a, b) _mm512_max_epi32(a, b)
 #define vi_magnitude(v) _mm512_and_si512(v, _mm512_set1_epi32(0x7FFFFFFF))
 #define vf_fold(v) avx512_fold(v)
@@ -71,7 +73,13 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
 #define vi_pair_s8(p, q) _mm512_or_si512(_mm512_maskz_mov_epi16(0x55555555, avx512_s8(p)), _mm512_slli_epi32(avx512_s8(q), 16))
 #define vi_pairs_s8(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm512_slli_epi32(v, n)
-#define vi_byte(v, j) _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j)), _mm512_set1_epi32(255))
+#define vi_field(v, n, mask) _mm512_and_si512(_mm512_srli_epi32(v, n), _mm512_set1_epi32(mask))
+#define vi_byte(v, j) vi_field(v, 8 * (j), 255)
+#define vi_from_s8(p) avx512_s8(p)
+#define vi_mul_add(a, b, c) _mm512_add_epi32(_mm512_mullo_epi32(a, b), c)
+#define vi_mul16(a, b) _mm512_mullo_epi16(a, b)
+#define vt_load(p) vi_flip(vi_load(p))
+#define vi_table(t, v) _mm512_shuffle_epi8(t, v)
 #define vi_dot(acc, w, x) avx512_dot(acc, w, &(x))
 #define vi_dot8(acc, w, x) avx512_dot(acc, w, &(x))
 #define vi_dot16(acc, w, x) avx512_dot16(acc, w, &(x))

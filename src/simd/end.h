@@ -7,6 +7,7 @@
 #undef W8_BIAS
 #undef vf
 #undef vi
+#undef vt
 #undef vf_zero
 #undef vf_set1
 #undef vf_load
@@ -32,6 +33,7 @@
 #undef vi_shl
 #undef vi_or
 #undef vi_add
+#undef vi_sub
 #undef vi_max
 #undef vi_magnitude
 #undef vf_fold
@@ -46,7 +48,13 @@
 #undef vi_pairs_s8
 #undef vi_dot16
 #undef vi_mul2
+#undef vi_field
 #undef vi_byte
+#undef vi_from_s8
+#undef vi_mul_add
+#undef vi_mul16
+#undef vt_load
+#undef vi_table
 #undef vi_dot
 #undef vi_dot8
 #undef vi_flip

@@ -11,6 +11,7 @@
 #define W8_BIAS 0 /* both dots are signed x signed; codes of at most 6 bits are the same either way */
 #define vf float32x4_t
 #define vi int32x4_t
+#define vt int8x16_t
 
 #ifdef NEON_DOT
 #define vi_dot(acc, w, x) vdotq_s32(acc, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(vdupq_n_s32(x)))
@@ -53,6 +54,7 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_opaque(v) __asm__ volatile("" : "+w"(v))
 #define vi_or(a, b) vorrq_s32(a, b)
 #define vi_add(a, b) vaddq_s32(a, b)
+#define vi_sub(a, b) vsubq_s32(a, b)
 #define vi_max(a, b) vmaxq_s32(a, b)
 #define vi_magnitude(v) vandq_s32(v, vdupq_n_s32(0x7FFFFFFF))
 #define vf_fold(v) neon_fold(v)
@@ -66,7 +68,13 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_pair_s8(p, q) vorrq_s32(vandq_s32(neon_s8(p), vdupq_n_s32(65535)), vshlq_n_s32(neon_s8(q), 16))
 #define vi_pairs_s8(p) vreinterpretq_s32_s16(vmovl_s8(vld1_s8((const int8_t *)(p))))
 #define vi_mul2(v, n) vshlq_n_s32(v, n)
-#define vi_byte(v, j) vandq_s32(vshlq_s32(v, vdupq_n_s32(-8 * (j))), vdupq_n_s32(255))
+#define vi_field(v, n, mask) vandq_s32(vshlq_s32(v, vdupq_n_s32(-(n))), vdupq_n_s32(mask))
+#define vi_byte(v, j) vi_field(v, 8 * (j), 255)
+#define vi_from_s8(p) neon_s8(p)
+#define vi_mul_add(a, b, c) vmlaq_s32(c, a, b)
+#define vi_mul16(a, b) vreinterpretq_s32_s16(vmulq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)))
+#define vt_load(p) vld1q_s8((const int8_t *)(p))
+#define vi_table(t, v) vreinterpretq_s32_s8(vqtbl1q_s8(t, vreinterpretq_u8_s32(v)))
 #define vi_dot8(acc, w, x) vi_dot(acc, w, x)
 #define vi_dot16(acc, w, x) neon_dot16(acc, w, x)
 

@@ -7,6 +7,7 @@
 #define W8_BIAS 128          /* what vi_dot8 wants added to a signed byte: 128, the code as packed, or 0 */
 #define vf float
 #define vi uint32_t
+#define vt const uint8_t * /* a table of 16 bytes */
 
 /* a*b+c with one rounding, as the hardware of the other sets does: the product is exact in double; the sum is rounded to
  * odd there, so that the rounding to float is the only one that counts (Boldo, Melquiond: Emulation of FMA, 2008). */
@@ -32,6 +33,13 @@ ALWAYS_INLINE uint32_t scalar_load(const void *p) {
 ALWAYS_INLINE uint32_t scalar_dot(uint32_t acc, uint32_t w, int32_t x) {
   for (int j = 0; j < 4; j++) acc += (uint32_t)((int32_t)(w >> 8 * j & 255) * (int8_t)((uint32_t)x >> 8 * j & 255));
   return acc;
+}
+
+/* Four bytes through a table, + 128. */
+ALWAYS_INLINE uint32_t scalar_table(const uint8_t *table, uint32_t v) {
+  uint32_t bytes = 0;
+  for (int j = 0; j < 4; j++) bytes |= (uint32_t)(table[v >> 8 * j & 15] ^ 128u) << 8 * j;
+  return bytes;
 }
 
 ALWAYS_INLINE uint32_t scalar_pair(int low, int high) { return ((uint32_t)low & 65535u) | (uint32_t)high << 16; }
@@ -69,6 +77,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_opaque(v) __asm__ volatile("" : "+r"(v))
 #define vi_or(a, b) ((a) | (b))
 #define vi_add(a, b) ((a) + (b))
+#define vi_sub(a, b) ((a) - (b))
 #define vi_max(a, b) ((int32_t)(a) > (int32_t)(b) ? (a) : (b))
 #define vi_magnitude(v) ((v) & 0x7FFFFFFFu)
 #define vf_fold(v) (v) /* lane i + lane i + VL/2, and so on */
@@ -82,7 +91,13 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_pair_s8(p, q) scalar_pair(*(const int8_t *)(p), *(const int8_t *)(q))
 #define vi_pairs_s8(p) (((uint32_t)((const int8_t *)(p))[0] & 65535u) | (uint32_t)((const int8_t *)(p))[1] << 16)
 #define vi_mul2(v, n) ((v) << (n))
-#define vi_byte(v, j) ((v) >> 8 * (j)&255u)
+#define vi_field(v, n, mask) ((v) >> (n) & (uint32_t)(mask))
+#define vi_byte(v, j) vi_field(v, 8 * (j), 255)
+#define vi_from_s8(p) ((uint32_t)(int32_t)*(const int8_t *)(p))
+#define vi_mul_add(a, b, c) ((a) * (b) + (c))
+#define vi_mul16(a, b) ((a) * ((b)&65535u)) /* 16-bit products without carries: of small bytes, b twice the same */
+#define vt_load(p) (p)
+#define vi_table(t, v) scalar_table(t, v) /* signed bytes as vi_dot8 wants them, by indices of 0 to 15 */
 #define vi_dot(acc, w, x) scalar_dot(acc, w, x)
 #define vi_dot8(acc, w, x) scalar_dot(acc, w, x)
 #define vi_dot16(acc, w, x) scalar_dot16(acc, w, x)
