@@ -59,6 +59,12 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
   return _mm_shuffle_epi8(avx2_low_shorts(v), _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, -1, -1, -1, -1, -1, -1, -1, -1));
 }
 
+/* Pairs (x, y) with (cos, sin): x cos - y sin, x sin + y cos, of which the first product is fused. */
+ALWAYS_INLINE __m256 avx2_rotate(__m256 x, __m256 a) {
+  __m256 t = _mm256_mul_ps(_mm256_movehdup_ps(x), _mm256_permute_ps(a, 0xB1));
+  return _mm256_fmaddsub_ps(_mm256_moveldup_ps(x), a, t);
+}
+
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm256_setzero_ps()
 #define vf_set1(a) _mm256_set1_ps(a)
@@ -91,6 +97,7 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_sub(a, b) _mm256_sub_epi32(a, b)
 #define vi_max(a, b) _mm256_max_epi32(a, b)
 #define vi_magnitude(v) _mm256_and_si256(v, _mm256_set1_epi32(0x7FFFFFFF))
+#define vf_rotate(x, a) avx2_rotate(x, a)
 #define vf_fold(v) avx2_fold(v)
 #define vf_most(v) avx2_top(v)
 #define vi_most(v) avx2_most(v)

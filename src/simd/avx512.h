@@ -30,6 +30,12 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
   return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
+/* Pairs (x, y) with (cos, sin): x cos - y sin, x sin + y cos, of which the first product is fused. */
+ALWAYS_INLINE __m512 avx512_rotate(__m512 x, __m512 a) {
+  __m512 t = _mm512_mul_ps(_mm512_movehdup_ps(x), _mm512_permute_ps(a, 0xB1));
+  return _mm512_fmaddsub_ps(_mm512_moveldup_ps(x), a, t);
+}
+
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm512_setzero_ps()
 #define vf_set1(a) _mm512_set1_ps(a)
@@ -62,6 +68,7 @@ ALWAYS_INLINE float avx512_fold(__m512 v) {
 #define vi_sub(a, b) _mm512_sub_epi32(a, b)
 #define vi_max(a, b) _mm512_max_epi32(a, b)
 #define vi_magnitude(v) _mm512_and_si512(v, _mm512_set1_epi32(0x7FFFFFFF))
+#define vf_rotate(x, a) avx512_rotate(x, a)
 #define vf_fold(v) avx512_fold(v)
 #define vf_most(v) _mm512_reduce_max_ps(v)
 #define vi_most(v) _mm512_reduce_max_epi32(v)

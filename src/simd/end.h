@@ -36,6 +36,7 @@
 #undef vi_sub
 #undef vi_max
 #undef vi_magnitude
+#undef vf_rotate
 #undef vf_fold
 #undef vf_most
 #undef vi_most

@@ -57,6 +57,7 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_sub(a, b) vsubq_s32(a, b)
 #define vi_max(a, b) vmaxq_s32(a, b)
 #define vi_magnitude(v) vandq_s32(v, vdupq_n_s32(0x7FFFFFFF))
+#define vf_rotate(x, a) neon_rotate(x, a)
 #define vf_fold(v) neon_fold(v)
 #define vf_most(v) vmaxvq_f32(v)
 #define vi_most(v) vmaxvq_s32(v)
@@ -84,6 +85,14 @@ ALWAYS_INLINE int32x4_t neon_s8(const void *p) {
   uint32_t v;
   memcpy(&v, p, sizeof v);
   return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(v)))));
+}
+
+/* Pairs (x, y) with (cos, sin): x cos - y sin, x sin + y cos, of which the first product is fused. */
+ALWAYS_INLINE float32x4_t neon_rotate(float32x4_t x, float32x4_t a) {
+  const uint32x4_t minus = {0x80000000u, 0, 0x80000000u, 0};
+  float32x4_t t = vmulq_f32(vtrn2q_f32(x, x), vrev64q_f32(a));
+  t = vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(t), minus));
+  return vfmaq_f32(t, vtrn1q_f32(x, x), a);
 }
 
 /* Lane i + lane i + 2, then 1. */

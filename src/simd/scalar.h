@@ -80,6 +80,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_sub(a, b) ((a) - (b))
 #define vi_max(a, b) ((int32_t)(a) > (int32_t)(b) ? (a) : (b))
 #define vi_magnitude(v) ((v) & 0x7FFFFFFFu)
+#define vf_rotate(x, a) ((void)(a), (x)) /* of pairs of lanes: not with one lane */
 #define vf_fold(v) (v) /* lane i + lane i + VL/2, and so on */
 #define vf_most(v) (v)
 #define vi_most(v) ((int32_t)(v))
