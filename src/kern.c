@@ -111,17 +111,20 @@ static void form_pack_narrow(const uint8_t *restrict q, int bits, int r, uint8_t
 
 /* 32 codes of row r into the planes of one block; layout in kern.inc: kern_codes. */
 ALWAYS_INLINE void form_pack_planes(const uint8_t *restrict q, const int bits, int r, uint8_t *restrict planes) {
-  uint32_t fifth = 0, two[2] = {0, 0};
+  uint32_t fifth = 0;
+  for (int s = 0; s < 8 && bits == 6; s++) {
+    uint32_t code = form_dword(q, s), fourth = form_dword(q, s | 3) >> 2 * (s % 4) & 0x03030303u;
+    code |= fourth << 6;
+    if (s % 4 < 3) memcpy(planes + 192 * (s / 4) + 64 * (s % 4) + 4 * r, &code, 4);
+  }
   for (int s = 0; s < 8 && bits == 8; s++) memcpy(planes + 64 * s + 4 * r, q + 4 * s, 4);
-  for (int v = 0; v < 4 && bits < 8; v++) {
+  for (int v = 0; v < 4 && bits < 6; v++) {
     uint32_t low = form_dword(q, 2 * v), high = form_dword(q, 2 * v + 1);
     uint32_t nibbles = (low & 0x0F0F0F0Fu) | (high & 0x0F0F0F0Fu) << 4;
     memcpy(planes + 64 * v + 4 * r, &nibbles, 4);
     fifth |= (low >> 4 & 0x01010101u) << (2 * v) | (high >> 4 & 0x01010101u) << (2 * v + 1);
-    two[v / 2] |= (low >> 4 & 0x03030303u) << (4 * (v % 2)) | (high >> 4 & 0x03030303u) << (4 * (v % 2) + 2);
   }
   if (bits == 5) memcpy(planes + 256 + 4 * r, &fifth, 4);
-  if (bits == 6) for (int u = 0; u < 2; u++) memcpy(planes + 256 + 64 * u + 4 * r, &two[u], 4);
 }
 
 static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) {
@@ -179,9 +182,12 @@ static unsigned form_code(const uint8_t *planes, int bits, int r, int k) { // k 
     unsigned two = planes[64 * (s / 4) + 4 * r + j] >> (s % 4 * 2) & 3u;
     return bits == 2 ? two : two | (planes[128 + 4 * r + j] >> s & 1u) << 2;
   }
+  if (bits == 6) {
+    const uint8_t *three = planes + 192 * (s / 4) + 4 * r + j;
+    return s % 4 < 3 ? three[64 * (s % 4)] & 63u : three[0] >> 6 | (three[64] >> 6) << 2 | (unsigned)(three[128] >> 6) << 4;
+  }
   unsigned q = planes[64 * (s / 2) + 4 * r + j] >> (s % 2 * 4) & 15u;
   if (bits == 5) q |= (planes[256 + 4 * r + j] >> s & 1u) << 4;
-  if (bits == 6) q |= (planes[256 + 64 * (s / 4) + 4 * r + j] >> (s % 4 * 2) & 3u) << 4;
   return q;
 }
 
