@@ -1,7 +1,7 @@
 /* bench.c -- `bodkin bench`: speed against the roof of this machine, which is measured in the same call.
  *
- * The work is what llama-bench does: an uncounted warm-up, then runs of prefill (one prompt of n tokens, logits of the
- * last), decode (n single-token steps after `depth` tokens), batch (n steps of `batch` sequences), load. The figure is
+ * The work is what llama-bench does: an uncounted warm-up, then runs of prefill (n tokens of a prompt, logits of the
+ * last), decode (n single-token steps), both after `depth` tokens, batch (n steps of `batch` sequences), load. The figure is
  * the median of the runs. Bytes are those of the packed weights and of the keys and values a step must read; operations
  * those of the matrix products. Random ids, no sampling.
  * SPDX-License-Identifier: MIT */
@@ -114,20 +114,22 @@ static double bench_kv_bytes(const struct engine *g, int position) { // read by 
 /* One run; requests and ids are memory for `batch` sequences of `each` ids. */
 static bool bench_run(struct engine *g, const struct bench_case *c, struct request *r, int32_t *ids, int each,
                       struct bench_result *out, struct bk_error *e) {
-  int prompt = c->test == BENCH_PREFILL ? c->n : c->depth > 0 ? c->depth : 1, steps = c->test == BENCH_PREFILL ? 0 : c->n;
+  const bool prefill = c->test == BENCH_PREFILL;
+  int before = prefill || c->depth > 0 ? c->depth : 1, prompt = prefill ? c->depth + c->n : before, steps = prefill ? 0 : c->n, done = 0;
   double body_bytes = 0, body_ops = 0, head_bytes = 0, head_ops = 0, start = os_seconds();
   bench_cost(g, false, &body_bytes, &body_ops);
   bench_cost(g, true, &head_bytes, &head_ops);
-  *out = (struct bench_result){0, (double)(steps ? steps * c->batch : prompt), 0, 0};
+  *out = (struct bench_result){0, (double)(steps * c->batch), 0, 0};
   for (int i = 0; i < c->batch; i++) {
     bench_ids(ids + i * each, prompt, (int)g->model.hp.n_vocab, (uint64_t)i + 1);
     r[i] = (struct request){.ids = ids + i * each, .n_prompt = prompt, .n_max = prompt + steps + (steps > 0), .logits = bench_logits};
     if (!engine_submit(g, &r[i], e)) return false;
   }
-  for (bool waiting = steps > 0; waiting;) { // prompts are not counted
+  for (bool waiting = before > 0; waiting;) { // what was there before is not counted
     engine_step(g);
     waiting = false;
-    for (int i = 0; i < c->batch; i++) waiting |= r[i].n_done < prompt;
+    for (int i = 0; i < c->batch; i++) waiting |= r[i].n_done < before;
+    done = r[0].n_done; // where a step went on beyond it, what that did is not counted either
     start = os_seconds();
   }
   while (engine_step(g)) {}
@@ -137,8 +139,9 @@ static bool bench_run(struct engine *g, const struct bench_case *c, struct reque
                                                   bench_kv_bytes(g, prompt + s) * c->batch;
     out->operations = (body_ops + head_ops) * steps * c->batch;
   } else {
-    out->bytes = body_bytes * ((prompt + ENGINE_ROWS - 1) / ENGINE_ROWS) + head_bytes;
-    out->operations = body_ops * prompt + head_ops;
+    out->tokens = prompt - done;
+    out->bytes = body_bytes * ((prompt - done + ENGINE_ROWS - 1) / ENGINE_ROWS) + head_bytes;
+    out->operations = body_ops * (prompt - done) + head_ops;
   }
   return true;
 }
@@ -218,7 +221,7 @@ static void bench_print_profile(FILE *out, const struct engine *g, double second
 static bool bench_case(struct engine *g, const struct bench_case *c, int repeat, const struct bench_roof *roof, bool json, bool profile,
                        FILE *out, struct bk_error *e) {
   struct bench_result all[BENCH_MAX_REPEAT] = {{0, 0, 0, 0}}, warm;
-  int each = (c->test == BENCH_PREFILL ? c->n : c->n + (c->depth > 0 ? c->depth : 1)) + 2;
+  int each = c->n + (c->test == BENCH_PREFILL || c->depth > 0 ? c->depth : 1) + 2;
   if (c->test == BENCH_LOAD) {
     all[0] = (struct bench_result){g->load_seconds, 0, (double)g->model.packed_bytes, 0};
     bench_print(out, g, c, &all[0], roof, json);
