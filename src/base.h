@@ -27,7 +27,11 @@
 #define BASE_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define BASE_NORETURN __attribute__((noreturn))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
 #define NOINLINE __attribute__((noinline))
+#else
+#define NOINLINE __attribute__((noinline, noclone)) // nor a copy of it for every constant that is passed
+#endif
 #else
 #define BASE_PRINTF(at, first)
 #define BASE_NORETURN

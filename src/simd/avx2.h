@@ -8,6 +8,8 @@
 #define vf __m256
 #define vi __m256i
 
+#ifndef AVX2_WORDS
+#define AVX2_WORDS
 /* Unsigned w up to 127: 2*63*127 = 16002 < 32767 for every code of at most 6 bits, so maddubs cannot saturate. */
 ALWAYS_INLINE __m256i avx2_dot(__m256i acc, __m256i w, int32_t x) {
   __m256i pairs = _mm256_maddubs_epi16(w, _mm256_set1_epi32(x));
@@ -58,6 +60,8 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
   return _mm_shuffle_epi8(avx2_low_shorts(v), _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, -1, -1, -1, -1, -1, -1, -1, -1));
 }
 
+#endif // AVX2_WORDS
+
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm256_setzero_ps()
 #define vf_set1(a) _mm256_set1_ps(a)
@@ -81,6 +85,7 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_set1(i) _mm256_set1_epi32(i)
 #define vi_load(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define vi_bytes(v, mask) _mm256_and_si256(v, _mm256_set1_epi8(mask))
+#define vi_high(v) _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))
 #define vi_shr(v, n) _mm256_srli_epi16(v, n)
 #define vi_shl(v, n) _mm256_slli_epi16(v, n)
 #define vi_flip(v) _mm256_xor_si256(v, _mm256_set1_epi8(-128))
@@ -101,6 +106,6 @@ ALWAYS_INLINE __m128i avx2_low_bytes(__m256i v) {
 #define vi_pairs_s8(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_mul2(v, n) _mm256_slli_epi32(v, n)
 #define vi_byte(v, j) _mm256_and_si256(_mm256_srli_epi32(v, 8 * (j)), _mm256_set1_epi32(255))
-#define vi_dot(acc, w, x) avx2_dot(acc, w, x)
-#define vi_dot8(acc, w, x) avx2_dot8(acc, w, x)
-#define vi_dot16(acc, w, x) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32(x)))
+#define vi_dot(acc, w, x, i, n) avx2_dot(acc, w, (x)[i])
+#define vi_dot8(acc, w, x, i, n) avx2_dot8(acc, w, (x)[i])
+#define vi_dot16(acc, w, x, i, n) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32((x)[i])))

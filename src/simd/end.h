@@ -52,3 +52,13 @@
 #undef vi_flip
 #undef one_fma
 #undef vi_opaque
+#undef vi_high
+#undef TAKES
+#undef TILE
+#undef TILE_LONG
+#undef TILE_WIDE
+#undef PANEL_AT
+#undef OWN_TILES
+#undef vf_mul_at
+#undef vf_fma_at
+#undef vi_mul2_at

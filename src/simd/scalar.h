@@ -63,6 +63,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_set1(i) ((uint32_t)(i))
 #define vi_load(p) scalar_load(p)
 #define vi_bytes(v, mask) ((v) & (uint32_t)(mask)*0x01010101u)
+#define vi_high(v) ((v) >> 4 & 0x0F0F0F0Fu) /* the upper half of every byte */
 #define vi_shr(v, n) ((v) >> (n))
 #define vi_shl(v, n) ((v) << (n))
 #define vi_flip(v) ((v) ^ 0x80808080u)
@@ -83,6 +84,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_pairs_s8(p) (((uint32_t)((const int8_t *)(p))[0] & 65535u) | (uint32_t)((const int8_t *)(p))[1] << 16)
 #define vi_mul2(v, n) ((v) << (n))
 #define vi_byte(v, j) ((v) >> 8 * (j)&255u)
-#define vi_dot(acc, w, x) scalar_dot(acc, w, x)
-#define vi_dot8(acc, w, x) scalar_dot(acc, w, x)
-#define vi_dot16(acc, w, x) scalar_dot16(acc, w, x)
+/* Dots with x[i]; i is a constant where n is not 1, and x[0 .. n) may be read. */
+#define vi_dot(acc, w, x, i, n) scalar_dot(acc, w, (x)[i])
+#define vi_dot8(acc, w, x, i, n) scalar_dot(acc, w, (x)[i])
+#define vi_dot16(acc, w, x, i, n) scalar_dot16(acc, w, (x)[i])

@@ -1,0 +1,188 @@
+/* simd/neon_i8mm.h -- NEON with matrix products of bytes (smmla): two columns x 8 k by two rows x 8 k into 2 x 2 sums.
+ *
+ * Weights are packed as for every other set: zipping the dwords of two steps of 4 k gives rows two by two. Steps are paired as
+ * s, s + 2, so that nibbles are zipped before they are split: half as many zips. A panel's int8 lie so that 16 bytes are two
+ * columns by such a pair of steps. One column alone, attention and all else are neon_dot's. The 2 x 2 sums become a vector
+ * of 4 rows for each column before any float is made of them, or after the byte scales: same operations, same order.
+ * SPDX-License-Identifier: MIT */
+#include "neon.h"
+#undef ISA
+#define ISA neon_i8mm
+#define TAKES neon_dot
+#define TILE(n) ((n) % 2 ? kern_tile_neon_dot : neon_i8mm_tile)
+#define TILE_LONG(n) ((n) % 2 ? kern_tile_long_neon_dot : neon_i8mm_tile_long)
+#define TILE_WIDE(n) ((n) % 2 ? kern_tile_wide_neon_dot : neon_i8mm_tile_wide)
+#define PANEL_AT(step, column, n) \
+  ((n) % 2 ? (step) * (n) + (column) \
+           : (step) / 4 * 4 * (n) + (step) % 2 * 2 * (n) + (column) / 2 * 4 + (column) % 2 * 2 + (step) % 4 / 2)
+
+/* 16 k of 4 rows: pair[2 * p + h] holds rows 2h and 2h + 1, of each 4 k of step 4g + p and 4 k of step 4g + p + 2. */
+struct neon_i8mm_codes {
+  int32x4_t pair[4];
+};
+
+#define NEON_U8(v) vreinterpretq_u8_s32(v)
+#define NEON_S32(v) vreinterpretq_s32_u8(v)
+
+ALWAYS_INLINE struct neon_i8mm_codes neon_i8mm_codes(const uint8_t *w, const int g, const int bits) {
+  struct neon_i8mm_codes c;
+  if (bits == 8) {
+    UNROLL for (int p = 0; p < 2; p++) {
+      int32x4_t a = vi_flip(vi_load(w + 64 * (4 * g + p))), b = vi_flip(vi_load(w + 64 * (4 * g + p + 2)));
+      c.pair[2 * p] = vzip1q_s32(a, b), c.pair[2 * p + 1] = vzip2q_s32(a, b);
+    }
+    return c;
+  }
+  int32x4_t a = vi_load(w + 128 * g), b = vi_load(w + 128 * g + 64), plane = vi_zero();
+  if (bits > 4) plane = vi_load(w + 256 + (bits == 6 ? 64 * g : 0));
+  UNROLL for (int h = 0; h < 2; h++) {
+    uint8x16_t both = NEON_U8(h ? vzip2q_s32(a, b) : vzip1q_s32(a, b)), low = vandq_u8(both, vdupq_n_u8(15)), high = vshrq_n_u8(both, 4);
+    if (bits == 5) { // bit s of a byte belongs to step s; the later step of a pair moves beside the earlier one
+      uint8x16_t bit = NEON_U8(h ? vzip2q_s32(plane, plane) : vzip1q_s32(plane, plane));
+      bit = vshlq_u8(bit, vreinterpretq_s8_s64(vdupq_n_s64((int64_t)0xFEFEFEFE00000000u)));
+      low = vorrq_u8(low, vandq_u8(g ? bit : vshlq_n_u8(bit, 4), vdupq_n_u8(16)));
+      high = vorrq_u8(high, vandq_u8(g ? vshrq_n_u8(bit, 1) : vshlq_n_u8(bit, 3), vdupq_n_u8(16)));
+    }
+    if (bits == 6) { // two bits for each of four steps
+      uint8x16_t two = NEON_U8(h ? vzip2q_s32(plane, plane) : vzip1q_s32(plane, plane));
+      two = vshlq_u8(two, vreinterpretq_s8_s64(vdupq_n_s64((int64_t)0xFCFCFCFC00000000u)));
+      low = vorrq_u8(low, vandq_u8(vshlq_n_u8(two, 4), vdupq_n_u8(48)));
+      high = vorrq_u8(high, vandq_u8(vshlq_n_u8(two, 2), vdupq_n_u8(48)));
+    }
+    c.pair[h] = NEON_S32(low), c.pair[2 + h] = NEON_S32(high);
+  }
+  return c;
+}
+
+/* 16 k of 4 rows times n columns: acc[c] rows 0 and 1, acc[c + 1] rows 2 and 3 of columns c and c + 1. Written out, as in neon.h. */
+ALWAYS_INLINE void neon_i8mm_dots(int32x4_t *acc, const struct neon_i8mm_codes *w, const int32_t *x, const int n) {
+  UNROLL for (int p = 0; p < 2; p++) UNROLL for (int c = 0; c < n; c += 2) {
+    int32x4_t two = vld1q_s32(x + 2 * n * p + 2 * c);
+    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(acc[c]) : "w"(two), "w"(w->pair[2 * p]));
+    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(acc[c + 1]) : "w"(two), "w"(w->pair[2 * p + 1]));
+  }
+}
+
+/* To a vector of 4 rows for each column. */
+ALWAYS_INLINE void neon_i8mm_apart(int32x4_t *acc, const int n) {
+  UNROLL for (int c = 0; c < n; c += 2) {
+    int64x2_t a = vreinterpretq_s64_s32(acc[c]), b = vreinterpretq_s64_s32(acc[c + 1]);
+    acc[c] = vreinterpretq_s32_s64(vzip1q_s64(a, b)), acc[c + 1] = vreinterpretq_s32_s64(vzip2q_s64(a, b));
+  }
+}
+
+ALWAYS_INLINE void neon_i8mm_put(const float32x4_t *sum, float *y, size_t ldy, bool add, const int n, const int R) {
+  UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < n; c++) {
+    float *to = y + (size_t)c * ldy + 4 * r;
+    vst1q_f32(to, add ? vaddq_f32(sum[r * n + c], vld1q_f32(to)) : sum[r * n + c]);
+  }
+}
+
+/* kern_tile of kern.inc. */
+ALWAYS_INLINE void neon_i8mm_tile(const uint8_t *w, int n_blocks, const int32_t *x, float *y, size_t ldy, bool add,
+                                  const struct form_shape f, int h, const int n, const int R) {
+  float32x4_t sum[12];
+  UNROLL for (int i = 0; i < R * n; i++) sum[i] = vdupq_n_f32(0);
+  const size_t planes = (size_t)f.bits * 64;
+  for (int b = 0; b < n_blocks; b++, w += f.bytes, x += panel_block * n) {
+    const float *scale = (const float *)(const void *)(x + 8 * n), *weighted = (const float *)(const void *)(x + 11 * n);
+    UNROLL for (int r = 0; r < R; r++) {
+      const size_t lane = 4 * (size_t)(h + r);
+      int32x4_t acc[12];
+      UNROLL for (int c = 0; c < n; c += 2) {
+        acc[c] = vdupq_n_s32(0);
+        if (!f.min && f.bits < 8) { // minus offset times the sums of two columns
+          int32x2_t sums = vld1_s32(x + 9 * n + c);
+          acc[c] = vshlq_n_s32(vcombine_s32(vdup_lane_s32(sums, 0), vdup_lane_s32(sums, 1)), 3);
+          if (f.offset == 16) acc[c] = vshlq_n_s32(acc[c], 1);
+        }
+        acc[c + 1] = acc[c];
+      }
+      UNROLL for (int g = 0; g < 2; g++) {
+        struct neon_i8mm_codes codes = neon_i8mm_codes(w + 4 * lane, g, f.bits);
+        neon_i8mm_dots(acc, &codes, x + 4 * n * g, n);
+      }
+      neon_i8mm_apart(acc, n);
+      float32x4_t d = vf_from_f16((const uint16_t *)(const void *)(w + planes + 2 * lane));
+      UNROLL for (int c = 0; c < n; c++) sum[r * n + c] = vf_fma(vf_from_vi(acc[c]), vf_mul_at(d, scale, c, n), sum[r * n + c]);
+      if (f.min) {
+        float32x4_t m = vf_from_f16((const uint16_t *)(const void *)(w + planes + 32 + 2 * lane));
+        UNROLL for (int c = 0; c < n; c++) sum[r * n + c] = vf_fma_at(m, weighted, c, n, sum[r * n + c]);
+      }
+    }
+  }
+  neon_i8mm_put(sum, y, ldy, add, n, R);
+}
+
+/* kern_tile_long of kern.inc; products with byte scales are summed as 2 x 2 and taken apart once in 256 k. */
+ALWAYS_INLINE void neon_i8mm_tile_long(const uint8_t *w, int n_blocks, const int32_t *x, float *y, size_t ldy, bool add,
+                                       const struct form_shape f, int h, const int n, const int R) {
+  float32x4_t total[12];
+  UNROLL for (int i = 0; i < R * n; i++) total[i] = vdupq_n_f32(0);
+  const size_t planes = (size_t)f.bits * 64;
+  for (int b = 0; b < n_blocks; b++, w += f.bytes, x += panel_long * n) {
+    const float *scale = (const float *)(const void *)(x + 64 * n);
+    const int32_t *sums = x + (f.scales == 16 ? 65 : 73) * n;
+    UNROLL for (int r = 0; r < R; r++) {
+      const size_t lane = 4 * (size_t)(h + r);
+      const uint8_t *bytes = w + (f.min ? 64 : 32) + lane, *codes = bytes + 3 * lane + GROUP * (size_t)(f.scales + (f.min ? f.sub : 0));
+      float32x4_t d = vf_from_f16((const uint16_t *)(const void *)(w + 2 * lane)), sum[12];
+      int32x4_t acc[12];
+      UNROLL for (int c = 0; c < n; c++) sum[c] = vdupq_n_f32(0);
+      ROLLED for (int j = 0; j < 8; j++, codes += planes) {
+        UNROLL for (int c = 0; c < n; c++) acc[c] = vdupq_n_s32(0);
+        UNROLL for (int g = 0; g < 2; g++) {
+          struct neon_i8mm_codes q = neon_i8mm_codes(codes, g, f.bits);
+          neon_i8mm_dots(acc, &q, x + 4 * n * (2 * j + g), n);
+          if (g == 0 && f.scales == 8) continue;
+          float64x2_t dw = vreinterpretq_f64_f32(vf_mul(d, vf_from_s8(bytes + GROUP * (f.scales == 16 ? 2 * j + g : j))));
+          float32x4_t front = vreinterpretq_f32_f64(vdupq_laneq_f64(dw, 0)), back = vreinterpretq_f32_f64(vdupq_laneq_f64(dw, 1));
+          UNROLL for (int c = 0; c < n; c++) {
+            sum[c] = vf_fma(vf_from_vi(acc[c]), c % 2 ? back : front, sum[c]);
+            acc[c] = vdupq_n_s32(0);
+          }
+        }
+      }
+      UNROLL for (int c = 0; c < n; c++) acc[c] = vf_bits(sum[c]);
+      neon_i8mm_apart(acc, n);
+      UNROLL for (int c = 0; c < n; c++) sum[c] = vf_from_bits(acc[c]);
+      const uint8_t *less = f.min ? bytes + GROUP * (size_t)f.scales : bytes;
+      float32x4_t dm = f.min ? vf_from_f16((const uint16_t *)(const void *)(w + 32 + 2 * lane)) : vf_mul(d, vf_set1((float)f.offset));
+      const int n_less = f.min ? 4 : 8;
+      UNROLL for (int c = 0; c < n; c++) acc[c] = vdupq_n_s32(0);
+      ROLLED for (int i = 0; i < n_less; i++) {
+        int32x4_t pair = vi_pair_s8(less + 2 * GROUP * i, less + 2 * GROUP * i + GROUP);
+        UNROLL for (int c = 0; c < n; c++) acc[c] = vi_dot16(acc[c], pair, sums + i * n, c, n);
+      }
+      UNROLL for (int c = 0; c < n; c++)
+        total[r * n + c] = vf_fma(vf_fnma(vf_from_vi(acc[c]), dm, sum[c]), vf_set1(scale[c]), total[r * n + c]);
+    }
+  }
+  neon_i8mm_put(total, y, ldy, add, n, R);
+}
+
+/* kern_tile_wide of kern.inc. */
+ALWAYS_INLINE void neon_i8mm_tile_wide(const uint8_t *w, int n_blocks, const int32_t *x, float *y, size_t ldy, bool add, int h,
+                                       const int n) {
+  float32x4_t sum[12];
+  UNROLL for (int c = 0; c < n; c++) sum[c] = vdupq_n_f32(0);
+  for (int b = 0; b < n_blocks; b++, w += 768, x += panel_block * n) {
+    const float *scales = (const float *)(const void *)(w + 512) + 4 * h, *activation = (const float *)(const void *)(x + 8 * n);
+    for (int half = 0; half < 2; half++) {
+      float32x4_t scale = vf_load(scales + GROUP * half), min = vf_load(scales + GROUP * (2 + half));
+      int32x4_t acc[12];
+      UNROLL for (int c = 0; c < n; c++) acc[c] = vdupq_n_s32(0);
+      struct neon_i8mm_codes codes = neon_i8mm_codes(w + 16 * h + 256 * half, 0, 8);
+      neon_i8mm_dots(acc, &codes, x + 4 * n * half, n);
+      neon_i8mm_apart(acc, n);
+      UNROLL for (int c = 0; c < n; c++) {
+        const int32_t less = half ? x[9 * n + c] - x[10 * n + c] : x[10 * n + c];
+        sum[c] = vf_fma(vf_from_vi(acc[c]), vf_mul_at(scale, activation, c, n), sum[c]);
+        sum[c] = vf_fma(min, vf_set1(activation[c] * -(float)less), sum[c]);
+      }
+    }
+  }
+  neon_i8mm_put(sum, y, ldy, add, n, 1);
+}
+#undef NEON_U8
+#undef NEON_S32
