@@ -1,4 +1,7 @@
 /* simd/neon.h -- the vocabulary of kern.inc on NEON: 4 lanes. With NEON_DOT defined, the dot product instruction.
+ *
+ * What all lanes of a product share is picked from a vector by the instruction (x[i] of n, see simd/scalar.h): with a
+ * broadcast for each, q4 took 1430 instructions for 16 rows x 8 columns x 32 k where it takes 565 (tools/count_arm.sh).
  * SPDX-License-Identifier: MIT */
 #ifdef NEON_DOT
 #define ISA neon_dot
