@@ -27,15 +27,18 @@
 #define BASE_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define BASE_NORETURN __attribute__((noreturn))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#define NOINLINE __attribute__((noinline))
 #define SMALL static __attribute__((cold)) // seldom run: small beats fast
+#ifdef __clang__
+#define NOINLINE __attribute__((noinline))
 #else
-#define NOINLINE
-#define SMALL static
+#define NOINLINE __attribute__((noinline, noclone)) // nor a copy of it for every constant that is passed
+#endif
+#else
 #define BASE_PRINTF(at, first)
 #define BASE_NORETURN
 #define ALWAYS_INLINE static inline
-#define NOINLINE __attribute__((noinline))
+#define NOINLINE
+#define SMALL static
 #endif
 
 /* ---- assertions: our bugs, never their input ---- */

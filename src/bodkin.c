@@ -11,6 +11,10 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("O2") // gcc inlines in proportion to the whole unit, and the kernels are most of it
+#endif
 #include "base.c"
 #include "os.c"
 #include "hash.c"
@@ -23,6 +27,9 @@
 #include "token_unigram.c"
 #include "token_wordpiece.c"
 #include "token.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC push_options
 #pragma GCC optimize("Os") // much code, seldom run: small beats fast

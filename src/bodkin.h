@@ -52,7 +52,7 @@ struct bk_error {
 enum bk_kv { BK_KV_F16, BK_KV_F32, BK_KV_Q8_0 };
 
 struct bk_options {     /* zeroed: the defaults */
-  const char *isa;      /* NULL: the best of this machine; else scalar, avx2, avx512, neon or neon_dot */
+  const char *isa;      /* NULL: the best of this machine; else scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm */
   int threads;          /* 0: as many as this process may use */
   int context;          /* tokens of a session; 0: the model's, at most 4096 */
   int sessions;         /* open at once; 0: 1 */

@@ -23,6 +23,13 @@
 #define KERN_END _Pragma("GCC pop_options")
 #endif
 
+/* What the set needs beside AVX2; nothing where the compiler is too old to know it. AVX_VNNI_EVEX: see simd/avx_vnni.h. */
+#if defined(AVX_VNNI_EVEX)
+#define KERN_AVX_VNNI "avx512f,avx512vl,avx512vnni"
+#elif defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define KERN_AVX_VNNI "avxvnni"
+#endif
+
 enum { panel_block = 12, panel_long = 64 + 1 + 8 + 4 }; // dwords of a column: of 32 k in PANEL_BLOCKS, of 256 in PANEL_LONG
 #define INFINITY_F f32_from_bits(0x7F800000u)
 
@@ -340,6 +347,13 @@ KERN_BEGIN("avx2,fma,f16c")
 #include "kern.inc"
 #include "simd/end.h"
 KERN_END
+#ifdef KERN_AVX_VNNI
+KERN_BEGIN("avx2,fma,f16c," KERN_AVX_VNNI)
+#include "simd/avx_vnni.h"
+#include "kern.inc"
+#include "simd/end.h"
+KERN_END
+#endif
 KERN_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
 #include "simd/avx512.h"
 #include "kern.inc"
@@ -348,6 +362,10 @@ KERN_END
 #endif
 
 #if defined(__aarch64__)
+#if !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("no-schedule-insns") // loads moved up before registers are given out make the tiles spill
+#endif
 #include "simd/neon.h"
 #include "kern.inc"
 #include "simd/end.h"
@@ -361,10 +379,22 @@ KERN_BEGIN("arch=armv8.2-a+dotprod")
 #include "kern.inc"
 #include "simd/end.h"
 KERN_END
+#if defined(__clang__)
+KERN_BEGIN("dotprod,i8mm")
+#else
+KERN_BEGIN("arch=armv8.2-a+dotprod+i8mm")
+#endif
+#include "simd/neon_i8mm.h"
+#include "kern.inc"
+#include "simd/end.h"
+KERN_END
 #undef NEON_DOT
+#if !defined(__clang__)
+#pragma GCC pop_options
+#endif
 #endif
 
-static const char *const kern_names[ISA_COUNT] = {"scalar", "avx2", "avx512", "neon", "neon_dot"};
+static const char *const kern_names[ISA_COUNT] = {"scalar", "avx2", "avx_vnni", "avx512", "neon", "neon_dot", "neon_i8mm"};
 
 static const struct kern *kern_get(enum os_isa isa) {
   if (!os_has_isa(isa)) return NULL;
@@ -372,10 +402,14 @@ static const struct kern *kern_get(enum os_isa isa) {
   case ISA_SCALAR: return &kern_scalar;
 #if defined(__x86_64__)
   case ISA_AVX2: return &kern_avx2;
+#ifdef KERN_AVX_VNNI
+  case ISA_AVX_VNNI: return &kern_avx_vnni;
+#endif
   case ISA_AVX512: return &kern_avx512;
 #elif defined(__aarch64__)
   case ISA_NEON: return &kern_neon;
   case ISA_NEON_DOT: return &kern_neon_dot;
+  case ISA_NEON_I8MM: return &kern_neon_i8mm;
 #endif
   default: return NULL;
   }

@@ -52,7 +52,7 @@ static const struct option options_table[] = {
   {"frequency-penalty", 0, OPTION_FLOAT, OPTION(frequency_penalty), -2, 2, "X default 0 (off)"},
   {"penalty-window", 0, OPTION_INT, OPTION(penalty_window), 0, 1 << 20, "N  tokens the penalties look back on; default 64"},
   {"seed", 0, OPTION_INT, OPTION(seed), 0, 9e15, "N            same seed, same text; default: random, and reported"},
-  {"isa", 0, OPTION_TEXT, OPTION(isa), 0, 0, "NAME          scalar, avx2, avx512, neon or neon_dot; default: the best there is"},
+  {"isa", 0, OPTION_TEXT, OPTION(isa), 0, 0, "NAME          scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm; default: the best there is"},
   {"kv", 0, OPTION_TEXT, OPTION(kv), 0, 0, "TYPE           keys and values as f16, f32 or q8_0; default f16"},
   {"special", 0, OPTION_FLAG, OPTION(special), 0, 0, "          special tokens written in a text become special tokens"},
   {"add-special", 0, OPTION_FLAG, OPTION(add_special), 0, 0, "      begin and end tokens as the model wants them (tokenize)"},
@@ -209,7 +209,7 @@ static bool main_engine_options(const struct options *o, struct engine_options *
                                  .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
                                  .memory = o->memory};
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
-    return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx512, neon or neon_dot", o->isa);
+    return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm", o->isa);
   return main_kv(o, &out->kv, e);
 }
 

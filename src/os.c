@@ -15,6 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #ifdef __has_include
 #if __has_include(<linux/futex.h>) && __has_include(<sys/syscall.h>)
 #include <linux/futex.h>
@@ -357,12 +360,25 @@ static void os_pause(void) {
 
 /* ---- processor ---- */
 
+#if defined(__x86_64__)
+/* Leaf 7, subleaf 1, EAX bit 4. (No name for it in every compiler's __builtin_cpu_supports.) */
+static bool os_has_avx_vnni(void) {
+#if defined(AVX_VNNI_EVEX) // the test build of simd/avx_vnni.h
+  return os_has_isa(ISA_AVX512);
+#else
+  unsigned a = 0, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1) != 0;
+#endif
+}
+#endif
+
 static bool os_has_isa(enum os_isa isa) {
   switch (isa) {
   case ISA_SCALAR: return true;
 #if defined(__x86_64__)
   case ISA_AVX2:
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx");
+  case ISA_AVX_VNNI: return os_has_isa(ISA_AVX2) && os_has_avx_vnni(); // AVX2 says that the system keeps the registers
   case ISA_AVX512:
     return os_has_isa(ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
@@ -370,6 +386,7 @@ static bool os_has_isa(enum os_isa isa) {
   case ISA_NEON: return true;
 #ifdef OS_AUXV
   case ISA_NEON_DOT: return (getauxval(AT_HWCAP) & 1u << 20) != 0; // HWCAP_ASIMDDP
+  case ISA_NEON_I8MM: return os_has_isa(ISA_NEON_DOT) && (getauxval(AT_HWCAP2) & 1u << 13) != 0; // HWCAP2_I8MM
 #endif
 #endif
   default: return false;

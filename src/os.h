@@ -63,7 +63,7 @@ static void os_wake(uint32_t *word);                     // wakes everyone who s
 static void os_pause(void);                              // a breath inside a short spin
 
 /* ---- processor ---- */
-enum os_isa { ISA_SCALAR, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_NEON_DOT, ISA_COUNT };
-static bool os_has_isa(enum os_isa isa); // AVX2: with FMA and F16C; AVX512: F BW VL DQ VNNI and all of AVX2
+enum os_isa { ISA_SCALAR, ISA_AVX2, ISA_AVX_VNNI, ISA_AVX512, ISA_NEON, ISA_NEON_DOT, ISA_NEON_I8MM, ISA_COUNT };
+static bool os_has_isa(enum os_isa isa); // AVX2: with FMA and F16C; AVX512: F BW VL DQ VNNI; it and AVX_VNNI: all of AVX2
 
 #endif

@@ -1,6 +1,7 @@
 /* kern.c -- the test and the benchmark of the kernels: every instruction set of this processor x every kernel.
  *
  *   kern [--bench] [--quick] [--isa NAME] [--only SUBSTRING] [--seed N]
+ *   kern --once N       each product and attention once, for tools/count_arm.sh: 16 rows, 1024 k, N columns; 1024 keys of 64
  *
  * Three questions to each kernel: is it the specification (a format's decode, computed on in double: |error| <= BOUND *
  * sum |w x|, one bound without a scale); is it bit for bit what the scalar set gives for one column alone; does it keep
@@ -370,20 +371,20 @@ static void panel_input(float *x, int n, int kind) {
 
 static int short_of(uint32_t pair, bool high) { return (int16_t)(high ? pair >> 16 : pair); }
 
-static void check_long(const float *x, int cols, int width, int column, const uint32_t *panel) {
+static void check_long(const struct kern *k, const float *x, int cols, int width, int column, const uint32_t *panel) {
   for (int b = 0; b < cols / 256; b++, panel += panel_dwords(PANEL_LONG, 256) * (size_t)width) {
     float most = 0, scale = f32_from_bits(panel[64 * width + column]);
     bool finite = true, good = true;
     int sum[16] = {0};
     for (int i = 0; i < 256; i++) {
-      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      int q = (int8_t)(panel[k->panel_at(i / 4, column, width)] >> 8 * (i % 4));
       float in = x ? x[b * 256 + i] : 0.0f;
       sum[i / 16] += q;
       finite = finite && is_finite((double)in);
       most = fabsf(in) > most ? fabsf(in) : most;
     }
     for (int i = 0; i < 256 && finite; i++) {
-      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      int q = (int8_t)(panel[k->panel_at(i / 4, column, width)] >> 8 * (i % 4));
       good = good && abs(q) <= 127 &&
              fabs((double)(x ? x[b * 256 + i] : 0.0f) - q * (double)scale) <= (double)most / 254 * (1 + 1e-4) + 1e-30;
     }
@@ -396,7 +397,7 @@ static void check_long(const float *x, int cols, int width, int column, const ui
   }
 }
 
-static void check_quantised(const float *x, int cols, int width, int column, const uint32_t *panel) {
+static void check_quantised(const struct kern *k, const float *x, int cols, int width, int column, const uint32_t *panel) {
   for (int b = 0; b < cols / BLOCK; b++, panel += panel_dwords(PANEL_BLOCKS, BLOCK) * (size_t)width) {
     float most = 0, scale = f32_from_bits(panel[8 * width + column]);
     int sum = 0, first = 0;
@@ -406,7 +407,7 @@ static void check_quantised(const float *x, int cols, int width, int column, con
       most = fabsf(x[b * BLOCK + i]) > most ? fabsf(x[b * BLOCK + i]) : most;
     }
     for (int i = 0; i < BLOCK; i++) {
-      int q = (int8_t)(panel[i / 4 * width + column] >> 8 * (i % 4));
+      int q = (int8_t)(panel[k->panel_at(i / 4, column, width)] >> 8 * (i % 4));
       sum += q;
       first += i < BLOCK / 2 ? q : 0;
       double error = x ? fabs((double)x[b * BLOCK + i] - q * (double)scale) : q;
@@ -417,6 +418,16 @@ static void check_quantised(const float *x, int cols, int width, int column, con
     float weighted = f32_from_bits(panel[11 * width + column]);
     row_check(good && (!finite || same_bits(weighted, scale * (float)sum)), "block %d of %d columns: scale %g, sum %d",
               b, cols, (double)scale, sum);
+  }
+}
+
+/* A panel of the scalar set in the order of k's int8. */
+static void panel_reorder(const struct kern *k, enum panel kind, int cols, int width, uint32_t *panel) {
+  int steps = kind == PANEL_LONG ? 64 : 8, block = (int)panel_dwords(kind, 4 * steps) * width;
+  uint32_t from[64 * 12];
+  for (int b = 0; b < cols / (4 * steps) && kind != PANEL_FLOATS; b++, panel += block) {
+    memcpy(from, panel, sizeof *from * (size_t)(steps * width));
+    for (int i = 0; i < steps * width; i++) panel[k->panel_at(i / width, i % width, width)] = from[i];
   }
 }
 
@@ -435,10 +446,11 @@ static void test_panels(const struct kern *k, enum panel kind) {
     uint32_t *want = malloc(dwords * 4), *got = guard_take(&panel_guard, dwords * 4);
     memcpy(want, got, dwords * 4);
     scalar->panel[kind](x, cols, width, column, want);
+    panel_reorder(k, kind, cols, width, want);
     k->panel[kind](x, cols, width, column, got);
     row_check(memcmp(want, got, dwords * 4) == 0 && guard_whole(&panel_guard), "panel of %d columns, %d of %d", cols,
               column, width);
-    if (!floats) (kind == PANEL_LONG ? check_long : check_quantised)(x, cols, width, column, got);
+    if (!floats) (kind == PANEL_LONG ? check_long : check_quantised)(k, x, cols, width, column, got);
     for (size_t i = 0; i < dwords && floats; i++) {
       bool own = (int)(i % (size_t)width) == column;
       uint32_t is = !own ? CANARY * 0x01010101u : x ? f32_bits(x[i / (size_t)width]) : 0;
@@ -946,13 +958,41 @@ static void speed_all(void) {
   }
 }
 
+static void run_once(const struct kern *k, int n) {
+  enum { COLS = 1024, DIM = 64 };
+  static float x[12 * COLS], y[12 * GROUP], q[12][DIM], out[12][DIM];
+  rnd_floats(x, 12 * COLS, 1.0f);
+  rnd_floats(q[0], 12 * DIM, 1.0f);
+  for (int form = 0; form < FORM_COUNT; form++)
+    for (int i = 0; i < ARRAY_LEN(quant_table); i++) {
+      const struct quant *format = quant_table[i];
+      if ((int)format->form != form || (test.only && strcmp(test.only, format->name))) continue;
+      matrix_make(&mat, format, GROUP, COLS, SANE);
+      panel_make(k, form_panel(format->form), x, COLS, n);
+      struct matmul m = {format->form, (const uint8_t *)mat.packed.p, panel_guard.p, y, GROUP, GROUP, COLS, n, false};
+      k->matmul[form](&m, 0, 1);
+      break; // one format of each form
+    }
+  for (int type = 0; type < KV_TYPE_COUNT && !test.only; type++) {
+    const char *one_k[PAGES], *one_v[PAGES], *keys[1024 / KV_PAGE], *values[1024 / KV_PAGE];
+    attention_pages((enum kv_type)type, DIM, DIM, KV_PAGE, one_k, one_v);
+    for (int i = 0; i < ARRAY_LEN(keys); i++) keys[i] = one_k[0], values[i] = one_v[0];
+    struct attention a = {.k = keys, .v = values, .head_dim = DIM, .value_dim = DIM, .value_pad = DIM, .page1 = ARRAY_LEN(keys), .n = n,
+                          .scale = 0.125f, .scratch = guard_take(&scratch_guard, size_align(attention_scratch(DIM, DIM) * 4, 64))};
+    for (int c = 0; c < n; c++) a.q[c] = q[c], a.out[c] = out[c], a.last[c] = 1023;
+    k->attention[type](&a);
+  }
+}
+
 int main(int argc, char **argv) {
+  int once = 0;
   rnd_state = 1;
   for (int i = 1; i < argc; i++) {
     if (!strcmp(argv[i], "--bench")) test.bench = true;
     else if (!strcmp(argv[i], "--quick")) test.quick = true;
     else if (!strcmp(argv[i], "--isa") && i + 1 < argc) test.isa = argv[++i];
     else if (!strcmp(argv[i], "--only") && i + 1 < argc) test.only = argv[++i];
+    else if (!strcmp(argv[i], "--once") && i + 1 < argc) once = atoi(argv[++i]);
     else if (!strcmp(argv[i], "--seed") && i + 1 < argc) rnd_state = strtoull(argv[++i], NULL, 10);
     else return fprintf(stderr, "usage: kern [--bench] [--quick] [--isa NAME] [--only SUBSTRING] [--seed N]\n"), 64;
   }
@@ -960,6 +1000,10 @@ int main(int argc, char **argv) {
   if (test.isa && (!kern_named(str_from(test.isa), &isa) || !kern_get(isa)))
     return fprintf(stderr, "kern: no instruction set %s on this processor\n", test.isa), 69;
   if (test.bench) return speed_all(), 0;
+  if (once) {
+    const struct kern *k = kern_get(test.isa ? isa : kern_best());
+    return run_once(k, once < k->widest ? once : k->widest), 0;
+  }
   uint64_t seed = rnd_state;
   for (int i = 0; i < ISA_COUNT; i++) {
     const struct kern *k = kern_get((enum os_isa)i);

@@ -68,7 +68,7 @@ def test_same_bits(name):
     requests = [{"id": i, "ids": ids(n, i + 1), "positions": sorted({0, n // 2, n - 1}) + [-1], "top": 3, "greedy": 5}
                 for i, n in enumerate(lengths)]
     isas = []
-    for isa in ("scalar", "avx2", "avx512", "neon", "neon_dot"):
+    for isa in ("scalar", "avx2", "avx_vnni", "avx512", "neon", "neon_dot", "neon_i8mm"):
         code, _, _ = run("eval", "-m", model(name), "--isa", isa)
         check(code in (0, 69), "--isa %s: 0 or 69" % isa, code)
         if code == 0:

@@ -43,7 +43,7 @@ first=$(hash) || { status=$?; cat "$work/err" >&2; exit $status; }
 
 passed=0 failed=0
 for options in "--chunk 1" "--chunk 3" "--chunk 64" "--batch 1" "--batch 8 --chunk 5" "--threads 1" "--threads 3" \
-  "--isa scalar" "--isa avx2" "--isa avx512" "--isa neon" "--isa neon_dot"; do
+  "--isa scalar" "--isa avx2" "--isa avx_vnni" "--isa avx512" "--isa neon" "--isa neon_dot" "--isa neon_i8mm"; do
   status=0
   # shellcheck disable=SC2086
   other=$(hash $options) || status=$?

@@ -9,6 +9,8 @@
 #define vi __m256i
 #define vt __m256i
 
+#ifndef AVX2_WORDS
+#define AVX2_WORDS
 /* Unsigned w up to 127: 2*63*127 = 16002 < 32767 for every code of at most 6 bits, so maddubs cannot saturate. */
 ALWAYS_INLINE __m256i avx2_dot(__m256i acc, __m256i w, int32_t x) {
   __m256i pairs = _mm256_maddubs_epi16(w, _mm256_set1_epi32(x));
@@ -64,6 +66,7 @@ ALWAYS_INLINE __m256 avx2_rotate(__m256 x, __m256 a) {
   __m256 t = _mm256_mul_ps(_mm256_movehdup_ps(x), _mm256_permute_ps(a, 0xB1));
   return _mm256_fmaddsub_ps(_mm256_moveldup_ps(x), a, t);
 }
+#endif // AVX2_WORDS
 
 #define one_fma(a, b, c) __builtin_fmaf(a, b, c)
 #define vf_zero() _mm256_setzero_ps()
@@ -88,6 +91,7 @@ ALWAYS_INLINE __m256 avx2_rotate(__m256 x, __m256 a) {
 #define vi_set1(i) _mm256_set1_epi32(i)
 #define vi_load(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
 #define vi_bytes(v, mask) _mm256_and_si256(v, _mm256_set1_epi8(mask))
+#define vi_high(v) _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))
 #define vi_shr(v, n) _mm256_srli_epi16(v, n)
 #define vi_shl(v, n) _mm256_slli_epi16(v, n)
 #define vi_flip(v) _mm256_xor_si256(v, _mm256_set1_epi8(-128))
@@ -116,6 +120,6 @@ ALWAYS_INLINE __m256 avx2_rotate(__m256 x, __m256 a) {
 #define vi_mul16(a, b) _mm256_mullo_epi16(a, b)
 #define vt_load(p) vi_load(p)
 #define vi_table(t, v) _mm256_shuffle_epi8(t, v)
-#define vi_dot(acc, w, x) avx2_dot(acc, w, x)
-#define vi_dot8(acc, w, x) avx2_dot8(acc, w, x)
-#define vi_dot16(acc, w, x) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32(x)))
+#define vi_dot(acc, w, x, i, n) avx2_dot(acc, w, (x)[i])
+#define vi_dot8(acc, w, x, i, n) avx2_dot8(acc, w, (x)[i])
+#define vi_dot16(acc, w, x, i, n) _mm256_add_epi32(acc, _mm256_madd_epi16(w, _mm256_set1_epi32((x)[i])))

@@ -61,3 +61,16 @@
 #undef vi_flip
 #undef one_fma
 #undef vi_opaque
+#undef vi_high
+#undef TAKES
+#undef TILE
+#undef TILE_LONG
+#undef PANEL_AT
+#undef PANEL_STEP
+#undef PANEL_COLUMN
+#undef RARE
+#undef OWN_TILES
+#undef OWN_PANELS
+#undef vf_mul_at
+#undef vf_fma_at
+#undef vi_mul2_at

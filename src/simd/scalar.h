@@ -71,6 +71,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_set1(i) ((uint32_t)(i))
 #define vi_load(p) scalar_load(p)
 #define vi_bytes(v, mask) ((v) & (uint32_t)(mask)*0x01010101u)
+#define vi_high(v) ((v) >> 4 & 0x0F0F0F0Fu) /* the upper half of every byte */
 #define vi_shr(v, n) ((v) >> (n))
 #define vi_shl(v, n) ((v) << (n))
 #define vi_flip(v) ((v) ^ 0x80808080u)
@@ -99,6 +100,7 @@ ALWAYS_INLINE uint32_t scalar_dot16(uint32_t acc, uint32_t w, int32_t x) {
 #define vi_mul16(a, b) ((a) * ((b)&65535u)) /* 16-bit products without carries: of small bytes, b twice the same */
 #define vt_load(p) (p)
 #define vi_table(t, v) scalar_table(t, v) /* signed bytes as vi_dot8 wants them, by indices of 0 to 15 */
-#define vi_dot(acc, w, x) scalar_dot(acc, w, x)
-#define vi_dot8(acc, w, x) scalar_dot(acc, w, x)
-#define vi_dot16(acc, w, x) scalar_dot16(acc, w, x)
+/* Dots with x[i]; i is a constant where n is not 1, and x[0 .. n) may be read. */
+#define vi_dot(acc, w, x, i, n) scalar_dot(acc, w, (x)[i])
+#define vi_dot8(acc, w, x, i, n) scalar_dot(acc, w, (x)[i])
+#define vi_dot16(acc, w, x, i, n) scalar_dot16(acc, w, (x)[i])
