@@ -8,7 +8,7 @@
  * of 4 rows for each column before any float is made of them, or after the byte scales: same operations, same order.
  *
  * Executed instructions for 16 rows x 8 columns x 32 k (tools/count_arm.sh; time under qemu means nothing), neon, neon_dot,
- * neon_i8mm: q4 1789, 565, 509; q4m -, 589, 525; q8 -, 565, 509; k4m 1855, 618, 519; k6 -, 922, 860. Of these are products
+ * neon_i8mm: q4 1789, 565, 509; q4m 1817, 589, 525; q8 1773, 565, 509; k4m 1855, 618, 519; k6 2139, 922, 860. Products among them:
  * 256 sdot against 128 smmla; what is left is loads, codes, scales and sums. With two columns k6 and q8 cost 5 to 9% more.
  * SPDX-License-Identifier: MIT */
 #include "neon.h"
