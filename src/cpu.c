@@ -180,13 +180,13 @@ enum {
   CPU_COLUMNS = 4 // of the widest panel that CPU_FEW rows need
 };
 
-/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, one packed group of rows, a panel of
- * its own and for which operation that was made. */
-enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_GROUP, CPU_PANEL, CPU_MADE, CPU_END };
+/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, a panel of its own and for which
+ * operation that was made. */
+enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_PANEL, CPU_MADE, CPU_END };
 
 static size_t cpu_part_offset(const struct tape *t, int max_pages, enum cpu_part part) {
   const size_t bytes[CPU_END] = {t->attention_floats * sizeof(float), (size_t)t->widest_row * sizeof(float),
-                                 (size_t)max_pages * 2 * sizeof(char *), t->group_bytes,
+                                 (size_t)max_pages * 2 * sizeof(char *),
                                  panel_dwords(PANEL_FLOATS, t->widest_row) * 4 * CPU_COLUMNS, sizeof(uint64_t)};
   size_t at = 0;
   for (int i = 0; i < (int)part; i++) at += size_align(bytes[i], 64);
@@ -267,23 +267,6 @@ static int cpu_groups(const struct op *op) {
   return n;
 }
 
-static void cpu_multiply(const struct cpu *c, const struct matmul *m, int a, int b) {
-  (c->exact ? c->kern->exact : c->kern->matmul)[m->form](m, a, b);
-}
-
-/* Groups [a, b) of a matrix that is kept as it lies in the file: each is packed into scratch, multiplied, forgotten. */
-static void cpu_product_unpacked(const struct cpu *c, const struct weight *w, const struct matmul *whole, int a, int b, int thread) {
-  uint8_t *group = cpu_scratch(c, thread, CPU_GROUP);
-  for (int g = a; g < b; g++) {
-    struct matmul m = *whole;
-    form_pack_group(w->quant, w->file, w->n_rows, w->n_cols, g * GROUP, group);
-    m.w = group;
-    m.y += g * GROUP;
-    m.n_rows = w->n_rows - g * GROUP;
-    cpu_multiply(c, &m, 0, 1);
-  }
-}
-
 static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   int total = cpu_groups(op), rows = cpu_rows(c, op);
   const char *panels = cpu_panels(c, op, thread);
@@ -295,8 +278,7 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
       const struct value *v = &c->tape->values[op->out[i]];
       struct matmul m = {w->quant->form, w->packed, panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
                          rows, op->add};
-      if (w->packed) cpu_multiply(c, &m, a, b);
-      else cpu_product_unpacked(c, w, &m, a, b, thread);
+      (c->exact ? c->kern->exact : c->kern->matmul)[m.form](&m, a, b);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
       for (int t = 0; t < rows && op->bias[i]; t++)
         for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += op->bias[i][r];

@@ -70,7 +70,7 @@ static const struct quant *quant_named(struct str name) {
 static const struct form_shape form_shapes[FORM_COUNT] = {
   {"f32", 0, 1, 0, false, 0, 64, 1, 0, false}, {"f16", 0, 1, 0, false, 0, 32, 1, 0, false}, {"bf16", 0, 1, 0, false, 0, 32, 1, 0, false},
   SHAPE_Q4, SHAPE_Q4M, SHAPE_Q5, SHAPE_Q5M, SHAPE_Q8, SHAPE_K4M, SHAPE_K5M, SHAPE_K6, SHAPE_T4, SHAPE_T4B, SHAPE_T4S, SHAPE_T2,
-  SHAPE_KT4, SHAPE_KT3, SHAPE_K2M, {"wide", 0, 1, 0, false, 0, 0, 1, 0, false}};
+  SHAPE_KT4, SHAPE_KT3, SHAPE_K2M};
 
 static size_t form_bytes(enum form form, int n_rows, int n_cols) {
   const struct form_shape *f = &form_shapes[form];

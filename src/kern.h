@@ -23,7 +23,6 @@ enum form {
   FORM_KT4,                      // 256 weights: float scale, 8 signed byte scales for 32 each, 4-bit codes into a table
   FORM_KT3,                      // 256 weights: float scale, 16 signed byte scales for 16 each, 3-bit codes into a table
   FORM_K2M,                      // 256 weights: half scale and min, 16 scales and mins of 4 bits for 16 each, 2-bit codes
-  FORM_WIDE,                     // taken by no format
   FORM_COUNT
 };
 enum { GROUP = 16, BLOCK = 32 }; // rows of a group; weights of a row that share one activation scale

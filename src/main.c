@@ -52,7 +52,7 @@ static const struct option options_table[] = {
   {"frequency-penalty", 0, OPTION_FLOAT, OPTION(frequency_penalty), -2, 2, "X default 0 (off)"},
   {"penalty-window", 0, OPTION_INT, OPTION(penalty_window), 0, 1 << 20, "N  tokens the penalties look back on; default 64"},
   {"seed", 0, OPTION_INT, OPTION(seed), 0, 9e15, "N            same seed, same text; default: random, and reported"},
-  {"isa", 0, OPTION_TEXT, OPTION(isa), 0, 0, "NAME          scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm; default: the best there is"},
+  {"isa", 0, OPTION_TEXT, OPTION(isa), 0, 0, "NAME          scalar, avx2, avx_vnni, avx512, neon, neon_dot, neon_i8mm; default: the best"},
   {"kv", 0, OPTION_TEXT, OPTION(kv), 0, 0, "TYPE           keys and values as f16, f32 or q8_0; default f16"},
   {"special", 0, OPTION_FLAG, OPTION(special), 0, 0, "          special tokens written in a text become special tokens"},
   {"add-special", 0, OPTION_FLAG, OPTION(add_special), 0, 0, "      begin and end tokens as the model wants them (tokenize)"},

@@ -227,7 +227,7 @@ static bool model_ropes(struct model *m, struct bk_error *e) {
 /* ---- packing ---- */
 
 static void model_add_matrix(struct model *m, struct weight *w) {
-  if (!w->quant || w->lookup_only || w->quant->form == FORM_WIDE) return;
+  if (!w->quant || w->lookup_only) return;
   for (int i = 0; i < m->n_matrices; i++)
     if (m->matrices[i] == w) return;
   m->matrices[m->n_matrices++] = w;

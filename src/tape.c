@@ -171,10 +171,6 @@ static void tape_plan(struct tape *t, int max_rows) {
       size_t bytes = panel_bytes(PANEL_FLOATS, op->head ? HEAD_ROWS : max_rows, op->w[0]->n_cols);
       if (bytes > t->panel_bytes) t->panel_bytes = bytes;
       if (op->w[0]->n_cols > t->widest_row) t->widest_row = op->w[0]->n_cols;
-      for (int k = 0; k < op->n_out; k++) {
-        size_t group = form_bytes(FORM_WIDE, GROUP, op->w[k]->n_cols);
-        if (op->w[k]->quant->form == FORM_WIDE && group > t->group_bytes) t->group_bytes = group;
-      }
     }
     if (op->kind == OP_ATTENTION && attention_scratch(op->head_dim, op->value_dim) > t->attention_floats)
       t->attention_floats = attention_scratch(op->head_dim, op->value_dim);

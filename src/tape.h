@@ -66,7 +66,6 @@ struct tape {
   size_t panel_bytes;        // of the largest panels any product needs
   int widest_row;            // floats: the longest row a product reads
   size_t attention_floats;   // scratch of one thread
-  size_t group_bytes;        // and for a packed group of rows of a matrix that is not kept packed
 };
 
 static bool tape_new(struct tape *t, int max_ops, struct arena *a, struct bk_error *e);
