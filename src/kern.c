@@ -143,7 +143,7 @@ static void form_pack_codes(const uint8_t *q, int bits, int r, uint8_t *planes) 
 }
 
 /* Row r of one packed block, the part-th of the format's block in c. */
-static void form_pack_row(const struct form_shape *f, const struct codes *c, int part, int r, uint8_t *block) {
+ALWAYS_INLINE void form_pack_row(const struct form_shape *f, const struct codes *c, int part, int r, uint8_t *block) {
   uint8_t *halves = block + form_halves_at(f) + 2 * r, *bytes = block + form_scales_at(f), *codes = block + form_codes_at(f);
   const int n_parts = f->scales ? f->scales : 1;
   if (f->table && f->sub > 1) memcpy(block + 4 * r, &c->f, 4);
@@ -159,8 +159,9 @@ static void form_pack_row(const struct form_shape *f, const struct codes *c, int
 }
 
 static void form_pack_group(const struct quant *q, const void *file, int n_rows, int n_cols, int first, void *packed) {
-  const struct form_shape *f = &form_shapes[q->form];
-  int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / q->block;
+  const struct form_shape shape = form_shapes[q->form], *f = &shape; // a copy, which no byte written below can alias
+  const int rows = n_rows - first < GROUP ? n_rows - first : GROUP, n_blocks = n_cols / q->block, n_parts = q->block / f->block;
+  const size_t block_bytes = q->block_bytes;
   uint8_t *to = packed;
   if (f->bits == 0) {
     size_t each = q->block_bytes;
@@ -174,11 +175,10 @@ static void form_pack_group(const struct quant *q, const void *file, int n_rows,
   struct codes c;
   for (int b = 0; b < n_blocks; b++)
     for (int r = 0; r < GROUP; r++) {
-      size_t at = ((size_t)(first + r) * (size_t)n_blocks + (size_t)b) * q->block_bytes;
+      size_t at = ((size_t)(first + r) * (size_t)n_blocks + (size_t)b) * block_bytes;
       if (r < rows) q->unpack((const char *)file + at, &c);
       else memset(&c, 0, sizeof c); // scale and min zero: the row gives zeros
-      for (int part = 0, n = q->block / f->block; part < n; part++)
-        form_pack_row(f, &c, part, r, to + f->bytes * (size_t)(b * n + part));
+      for (int part = 0; part < n_parts; part++) form_pack_row(f, &c, part, r, to + f->bytes * (size_t)(b * n_parts + part));
     }
 }
 

@@ -10,7 +10,13 @@
 
 #include "os.h"
 
-/* ---- packed forms ---- */
+/* ---- packed forms ----
+ * All are kept in memory from load to end. Bits of a weight in the file, and packed: Q4_0, IQ4_NL 4.5, the same; Q8_0 8.5,
+ * the same; Q4_K 4.5, 4.6; Q6_K 6.6, the same; Q2_K 2.6, the same; Q3_K 3.4, 3.6; IQ4_XS 4.25, 4.4; MXFP4 4.25, 4.5; NVFP4 4.5, 5.
+ * What a codebook holds becomes codes of its levels with their signs, 3 bits for IQ1 and IQ2 and 4 for IQ3: IQ3_S 3.4, 4.4;
+ * IQ3_XXS 3.1, 4.4; IQ2_S 2.6, IQ2_XS 2.3, IQ2_XXS 2.1, IQ1_M 1.75, IQ1_S 1.6, all 3.6. And TQ2_0 2.1, TQ1_0 1.7, both 2.6;
+ * Q2_0 2.25, Q1_0 1.1, both 2.5. Three of these more than double (IQ1_S 2.3, IQ1_M 2.1, Q1_0 2.2 times): unpacked at every
+ * product instead they would keep the file's size, and decode 15 to 30 times slower. */
 enum form {
   FORM_F32, FORM_F16, FORM_BF16, // floats, [k][16 rows]
   FORM_Q4, FORM_Q4M,             // 4-bit codes, half scale per 32 (code - 8), with min: half min per 32
