@@ -155,6 +155,17 @@ struct batch {
   const int *out;          // (n_out) rows whose logits are wanted
 };
 
+/* How attention is cut. A tile is some columns, a column being (row, query head), that share a key/value head and a
+ * sequence: several rows of all heads that share it, or, where single rows give too few tiles for the threads, some heads.
+ * Few tiles with long contexts are cut once more, into segments of pages. Where each tile is all of a row's columns on a
+ * key/value head it also writes the key and value it begins with, which saves a phase. */
+struct cpu_cut {
+  int heads, rows; // of a tile
+  int parts;       // tiles that share a key/value head and rows
+  int tiles, segments;
+  bool whole;
+};
+
 struct cpu {
   const struct kern *kern;
   bool exact;              // float activations even for packed integer weights
@@ -167,6 +178,7 @@ struct cpu {
   float *parts;            // (cpu_slots, segments, ...) segments of long contexts that several threads attend to, see kern.h
   uint32_t *parts_done;    // (cpu_slots) chunks of a tile of attention that are finished
   int *chunks;             // (2 * n_ops) of the step being run
+  struct cpu_cut *cuts;    // (n_ops) of the step being run; for heads and attention
   const struct batch *batch;
   int out_first, out_n;    // output rows of the head's slice
   int first_op;            // of the section being run
@@ -305,24 +317,13 @@ static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) 
   kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, v);
 }
 
-/* How attention is cut. A tile is some columns, a column being (row, query head), that share a key/value head and a
- * sequence: several rows of all heads that share it, or, where single rows give too few tiles for the threads, some heads.
- * Few tiles with long contexts are cut once more, into segments of pages. Where each tile is all of a row's columns on a
- * key/value head it also writes the key and value it begins with, which saves a phase. */
-struct cpu_cut {
-  int heads, rows; // of a tile
-  int parts;       // tiles that share a key/value head and rows
-  int tiles, segments;
-  bool whole;
-};
-
 static int cpu_slots(int n_threads) { return n_threads > 1 ? 2 * n_threads : 0; } // most tiles that are cut into segments
 
 static int cpu_first_page(const struct op *op, int position) {
   return op->window > 0 && position >= op->window ? (position - op->window + 1) / KV_PAGE : 0;
 }
 
-static struct cpu_cut cpu_cut(const struct cpu *c, const struct op *op) {
+static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op) {
   const struct batch *b = c->batch;
   const int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads;
   const bool single = b->n_segments == b->n_rows; // one row of every sequence
@@ -376,7 +377,7 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
 }
 
 static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thread) {
-  const struct cpu_cut cut = cpu_cut(c, op);
+  const struct cpu_cut cut = c->cuts[op - c->tape->ops];
   const char **k = cpu_scratch(c, thread, CPU_PAGES), **v = k + c->max_pages;
   struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
                         .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
@@ -433,7 +434,7 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
   chunks[0] = (rows + CPU_ROWS - 1) / CPU_ROWS;
   chunks[1] = 0;
   if (op->kind == OP_HEADS || op->kind == OP_ATTENTION) {
-    struct cpu_cut cut = cpu_cut(c, op);
+    const struct cpu_cut cut = c->cuts[op - c->tape->ops] = cpu_cut_attention(c, op);
     if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
     else if (cut.whole) chunks[0] = 0;
   }
@@ -493,10 +494,11 @@ static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_t
   c->values = arena_raw(a, t->scratch_bytes, 1, 64);
   c->panels = arena_raw(a, t->panel_bytes, 1, 64);
   c->chunks = ARENA_NEW(a, int, (size_t)(2 * t->n_ops));
+  c->cuts = ARENA_NEW(a, struct cpu_cut, (size_t)t->n_ops);
   c->parts = arena_raw(a, cpu_parts_bytes(t, max_pages, n_threads), 1, 64);
   c->parts_done = ARENA_NEW(a, uint32_t, (size_t)cpu_slots(n_threads) + 1);
   c->thread_scratch = ARENA_NEW(a, char *, (size_t)c->pool.n_threads);
-  bool ok = c->values && c->panels && c->parts && c->parts_done && c->chunks && c->thread_scratch;
+  bool ok = c->values && c->panels && c->parts && c->parts_done && c->chunks && c->cuts && c->thread_scratch;
   for (int i = 0; ok && i < c->pool.n_threads; i++) {
     c->thread_scratch[i] = arena_raw(a, cpu_thread_bytes(t, max_pages), 1, 64);
     ok = c->thread_scratch[i] != NULL;
