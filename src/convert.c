@@ -71,6 +71,55 @@ static void convert_key_u32(struct convert_writer *w, struct str name, uint32_t 
   convert_key(w, name, &(struct gguf_value){GGUF_U32, false, 1, {(const char *)&value, sizeof value}});
 }
 
+/* ---- keys gathered before the file begins, because its header counts them ---- */
+
+struct convert_keys {
+  struct buf bytes; // as they will stand in the file; what does not fit is an error of whoever writes them
+  int n;
+};
+
+static void convert_keys_bytes(struct convert_keys *k, uint64_t value, int bytes) { // little-endian, as the format is
+  for (int i = 0; i < bytes; i++) buf_byte(&k->bytes, (char)(value >> (8 * i)));
+}
+
+static void convert_keys_text(struct convert_keys *k, struct str s) { // the value of a string, or an element of an array of them
+  convert_keys_bytes(k, s.len, 8);
+  buf_put(&k->bytes, s);
+}
+
+static void convert_keys_name(struct convert_keys *k, struct str name, enum gguf_type type) {
+  convert_keys_text(k, name);
+  convert_keys_bytes(k, type, 4);
+  k->n++;
+}
+
+static void convert_keys_string(struct convert_keys *k, struct str name, struct str value) {
+  convert_keys_name(k, name, GGUF_STRING);
+  convert_keys_text(k, value);
+}
+
+static void convert_keys_u32(struct convert_keys *k, struct str name, uint32_t value) {
+  convert_keys_name(k, name, GGUF_U32);
+  convert_keys_bytes(k, value, 4);
+}
+
+static void convert_keys_f32(struct convert_keys *k, struct str name, float value) {
+  convert_keys_name(k, name, GGUF_F32);
+  convert_keys_bytes(k, f32_bits(value), 4);
+}
+
+static void convert_keys_bool(struct convert_keys *k, struct str name, bool value) {
+  convert_keys_name(k, name, GGUF_BOOL);
+  convert_keys_bytes(k, value, 1);
+}
+
+/* The elements follow, each by convert_keys_bytes or convert_keys_text. */
+static void convert_keys_array(struct convert_keys *k, struct str name, enum gguf_type type, size_t count) {
+  convert_keys_name(k, name, GGUF_ARRAY);
+  convert_keys_bytes(k, type, 4);
+  convert_keys_bytes(k, count, 8);
+}
+
 static void convert_tensor(struct convert_writer *w, const struct gguf_tensor *t, const struct quant *type, uint64_t offset) {
   convert_string(w, t->name);
   convert_uint(w, (uint64_t)t->n_dims, 4);

@@ -83,6 +83,7 @@ struct arch {
   /* What the tables cannot say: relations, derived values. Returns false with an error. */
   bool (*check)(struct model *m, struct bk_error *e);
   void (*forward)(struct tape *t, const struct model *m);
+  const struct hf *hf;              // how a Hugging Face folder describes it; NULL: `bodkin convert` cannot read it
 };
 
 /* ---- opening ---- */

@@ -65,4 +65,4 @@ static void gemma3_forward(struct tape *t, const struct model *m) {
 }
 
 static const struct arch arch_gemma3 = {"gemma3", gemma3_keys, ARRAY_LEN(gemma3_keys), gemma3_tensors, ARRAY_LEN(gemma3_tensors), true,
-                                        NULL, gemma3_forward};
+                                        NULL, gemma3_forward, NULL};

@@ -56,4 +56,4 @@ static void llama_forward(struct tape *t, const struct model *m) {
 }
 
 static const struct arch arch_llama = {"llama", llama_keys, ARRAY_LEN(llama_keys), llama_tensors, ARRAY_LEN(llama_tensors), false,
-                                       NULL, llama_forward};
+                                       NULL, llama_forward, NULL};
