@@ -3,27 +3,45 @@ special about it. SPDX-License-Identifier: MIT """
 import io
 import json
 
-FIRST_TOKEN = {"bytes": 4, "chars": 3, "words": 5, "unigram": 4}   # the first id that is no special token
-ENDS = {"words": (2, 3), "unigram": (0, 2), "bytes": (0, 1)}       # what stands at the two ends of a text of an encoder
+FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5} # the first id that is no special token
+ENDS = {"words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)} # what stands at the two ends of a text of an encoder
 TEXT = ("The quick brown fox jumps over the lazy dog. A bodkin is a small pointed tool for making holes in cloth or leather. "
         "Words of a text are counted, and what is counted is merged: the more often, the sooner. ")
 
 
 # ---- tokenizers: as small as they can be ----
 
-def bytes_tokenizer(config):
-    """Byte-level BPE: <|begin|> <|end|> <|pad|> <|user|>, 256 bytes, and merges up to the size of the vocabulary."""
+JUDGE = {}  # yes, no -> id
+
+
+def bytes_tokenizer(config, special=("<|begin|>", "<|end|>", "<|pad|>", "<|user|>"), text=(TEXT,)):
+    """Byte-level BPE: the special tokens, 256 bytes, and merges up to the size of the vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    special = ["<|begin|>", "<|end|>", "<|pad|>", "<|user|>"]
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     t.decoder = decoders.ByteLevel()
-    t.train_from_iterator([TEXT], trainers.BpeTrainer(
-        vocab_size=config["vocab_size"], special_tokens=special, show_progress=False,
+    t.train_from_iterator(text, trainers.BpeTrainer(
+        vocab_size=config["vocab_size"], special_tokens=list(special), show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "eos_token": special[1], "pad_token": special[2],
              "add_bos_token": False, "clean_up_tokenization_spaces": False}
+    JUDGE.update({w: t.token_to_id(w) for w in ("yes", "no")})
     return {"tokenizer.json": t.to_str().encode(), "tokenizer_config.json": json.dumps(about).encode()}
+
+
+def roberta_tokenizer(config):
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    files = bytes_tokenizer(config, special)
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>",
+             "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>", "add_prefix_space": False}
+    t = json.loads(files["tokenizer.json"])
+    t["post_processor"] = {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": True,
+                           "add_prefix_space": False}
+    return {"tokenizer.json": json.dumps(t).encode(), "tokenizer_config.json": json.dumps(about).encode()}
+
+
+def judge_tokenizer(config):
+    return bytes_tokenizer(config, text=["yes", "no"] * 50 + [TEXT])
 
 
 def sentencepiece(config, kind, **more):
@@ -48,8 +66,8 @@ def unigram_tokenizer(config):
                                                  "mask_token": "<mask>"}).encode()}
 
 
-def words_tokenizer(config):
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+def words_tokenizer(config, special=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), cls="[CLS]", sep="[SEP]"):
+    special = list(special)
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     words = sorted(set("".join(c if c.isalpha() else " " for c in TEXT.lower()).split()) - set(letters))
     vocab = (special + letters + ["##" + c for c in letters] + words + ["##" + w for w in words])[:config["vocab_size"]]
@@ -58,16 +76,21 @@ def words_tokenizer(config):
     t.normalizer = normalizers.BertNormalizer(lowercase=True)
     t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     t.decoder = decoders.WordPiece()
-    t.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    t.post_processor = processors.BertProcessing((sep, special.index(sep)), (cls, special.index(cls)))
     t.add_special_tokens(special)
-    about = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
-             "cls_token": "[CLS]", "mask_token": "[MASK]"}
+    about = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "unk_token": "[UNK]", "sep_token": sep, "cls_token": cls,
+             "pad_token": next(s for s in special if "pad" in s.lower()), "mask_token": special[-1]}
     return {"tokenizer.json": t.to_str().encode(), "tokenizer_config.json": json.dumps(about).encode(),
             "vocab.txt": "".join(w + "\n" for w in vocab).encode()}
 
 
+def mpnet_tokenizer(config):
+    return words_tokenizer(config, ("<s>", "<pad>", "</s>", "[UNK]", "<mask>"), "<s>", "</s>")
+
+
 def tokenizer(kind, config):
-    return {"bytes": bytes_tokenizer, "chars": chars_tokenizer, "unigram": unigram_tokenizer, "words": words_tokenizer}[kind](config)
+    return {"bytes": bytes_tokenizer, "roberta": roberta_tokenizer, "judge": judge_tokenizer, "chars": chars_tokenizer, "unigram": unigram_tokenizer,
+            "words": words_tokenizer, "mpnet": mpnet_tokenizer}[kind](config)
 
 
 # ---- decoders ----
@@ -75,8 +98,8 @@ def tokenizer(kind, config):
 def decoder(cls, model_type, tokens="bytes", keep="gguf", seed=1, more=None, **config):
     c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
          "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_act": "silu", "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
-         "rope_theta": 10000.0, "vocab_size": 272 if tokens == "bytes" else 304, "tie_word_embeddings": True, "torch_dtype": "float16",
-         "bos_token_id": 0 if tokens == "bytes" else 1, "eos_token_id": 1 if tokens == "bytes" else 2}
+         "rope_theta": 10000.0, "vocab_size": 304 if tokens == "chars" else 272, "tie_word_embeddings": True, "torch_dtype": "float16",
+         "bos_token_id": 1 if tokens == "chars" else 0, "eos_token_id": 2 if tokens == "chars" else 1}
     c.update(config)
     c = {k: v for k, v in c.items() if v is not ...}
     return {"kind": "generation", "config": c, "tokenizer": tokens, "keep": keep, "seed": seed, **(more or {})}
@@ -94,6 +117,80 @@ def deepseek(cls, model_type, **config):
     yarn.update(config.pop("yarn", {}))
     return decoder(cls, model_type, num_key_value_heads=2, kv_lora_rank=32, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32,
                    first_k_dense_replace=1, moe_layer_freq=1, moe_intermediate_size=32, rope_scaling=yarn, attention_bias=False, **config)
+
+
+# ---- encoders ----
+
+def pooled(pooling):
+    """Into the case: the pooled vector of a text, normalised, its norm before, the states of the first tokens."""
+    def encode(model, ids, case):
+        import torch
+        x = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).last_hidden_state[0]
+        v = {"mean": x.mean(0), "cls": x[0], "last": x[-1]}[pooling]
+        case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
+        if case["name"] == "rand5":
+            case["token_states_first4"] = [nine(row) for row in x[:4]]
+    return encode
+
+
+def linear(name, n_out):
+    """A layer beside the model, as torch saves one: random, F16. -> weight (n_out, 64), bias (n_out)"""
+    import torch
+    import zlib
+    gen = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return {"weight": (torch.randn((n_out, 64), generator=gen) / 8).half(), "bias": (torch.randn((n_out,), generator=gen) / 10).half()}
+
+
+def three(model, ids, case):
+    """Into the case, besides the dense vector: a weight of every token, and a normalised vector of the tokens after the first."""
+    import torch
+    pooled("cls")(model, ids, case)
+    x = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).last_hidden_state[0]
+    sparse, colbert = ({k: v.float() for k, v in linear(*l).items()} for l in LINEAR)
+    case["sparse"] = nine(torch.relu(x @ sparse["weight"].T + sparse["bias"])[:, 0])
+    rows = x[1:] @ colbert["weight"].T + colbert["bias"]
+    case["colbert_first4"] = [nine(v / v.norm()) for v in rows[:4]]
+
+
+LINEAR = (("sparse_linear", 1), ("colbert_linear", 64))
+
+
+def pair(model, ids, case):
+    """Into the case: the score of one text, and of the same ids as a pair whose second half has type 1."""
+    import torch
+    half = len(ids) // 2
+    case["types"] = [0] * half + [1] * (len(ids) - half)
+    for key, types in (("score", [0] * len(ids)), ("score_token_types_01", case["types"])):
+        case[key] = nine([model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])).logits[0, 0]])[0]
+
+
+def judge(model, ids, case):
+    """Into the case: by how much the last logit of `yes` exceeds that of `no`, and the probability that makes."""
+    import torch
+    row = model(input_ids=torch.tensor([ids])).logits[0, -1]
+    score = row[JUDGE["yes"]] - row[JUDGE["no"]]
+    case["score"], case["probability"] = nine([score, torch.sigmoid(score)])
+
+
+def nine(x):
+    return [float("%.9g" % v) for v in x]
+
+
+def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **config):
+    c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "hidden_act": "gelu", "max_position_embeddings": 128, "layer_norm_eps": 1e-12,
+         "type_vocab_size": 2, "vocab_size": 272, "pad_token_id": 0, "torch_dtype": "float16"}
+    c.update(config)
+    c = {k: v for k, v in c.items() if v is not ...}
+    f = {"kind": "embedding", "config": c, "tokenizer": tokens, "keep": keep, "seed": seed, "pooling": pooling, "encode": pooled(pooling)}
+    if pooling != "rank":
+        f["files"] = {"modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                                       {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+                      "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_cls_token": pooling == "cls",
+                                                "pooling_mode_mean_tokens": pooling == "mean"}}
+    if cls in ("RobertaModel", "BertModel", "XLMRobertaModel", "MPNetModel"):
+        f["init"] = {"add_pooling_layer": False}
+    return {**f, **(more or {})}
 
 
 ALL = {
@@ -125,4 +222,69 @@ ALL = {
         attention_bias=False, tie_word_embeddings=False,
         more={"scale": {"embed_tokens": (0, 1e4), "q_norm": (50, 5), "k_norm": (50, 5), "input_layernorm": (50, 10),
                         "post_attention_layernorm": (50, 10), "o_proj": (0, 8), "down_proj": (0, 0.5)}}),
+    "gemma3-linear": decoder(
+        "Gemma3ForCausalLM", "gemma3_text", "chars", num_hidden_layers=6, num_attention_heads=1, head_dim=32, intermediate_size=32,
+        hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32, rope_theta=1000000.0,
+        rope_local_base_freq=10000.0, rope_scaling={"factor": 8.0, "rope_type": "linear"}, sliding_window=32, sliding_window_pattern=6,
+        bos_token_id=2, eos_token_id=1, attention_bias=False, more={"norm_from_zero": True}),
+    "phi3-longrope-long": decoder( # its first case is longer than the original context already: no short factors anywhere
+        "Phi3ForCausalLM", "phi3", "chars", tie_word_embeddings=False, num_key_value_heads=2, pad_token_id=0, original_max_position_embeddings=32,
+        rope_scaling={"type": "longrope", "short_factor": [1.0 + 0.01 * i for i in range(16)],
+                      "long_factor": [1.0 + 0.35 * i for i in range(16)]},
+        more={"cases": (("rand60", 60), ("rand40", 40), ("rand110", 110))}),
+    "stablelm-parallel": decoder(
+        "StableLmForCausalLM", "stablelm", layer_norm_eps=1e-5, rms_norm_eps=..., use_parallel_residual=True, qk_layernorm=True,
+        use_qkv_bias=False, partial_rotary_factor=0.5, tie_word_embeddings=False),
+    "gptneox-sequential": decoder(
+        "GPTNeoXForCausalLM", "gpt_neox", use_parallel_residual=False, rotary_pct=0.25, rotary_emb_base=10000, rope_theta=...,
+        layer_norm_eps=1e-5, rms_norm_eps=..., hidden_act="gelu", num_key_value_heads=..., tie_word_embeddings=False,
+        more={"hparams": {"rotary_pct": 0.25}}),
+    "starcoder2-window": decoder(
+        "Starcoder2ForCausalLM", "starcoder2", hidden_act="gelu_pytorch_tanh", norm_epsilon=1e-5, rms_norm_eps=..., use_bias=True,
+        norm_type="layer_norm", mlp_type="default", sliding_window=32, rope_theta=100000.0,
+        more={"keys": {"sliding_window": 32}, "no_peer": True}),
+    "llama-bias": decoder(
+        "LlamaForCausalLM", "llama", keep="folder gguf", num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
+        more={"shard": "90KB"}),
+    "olmo2-bf16": decoder(
+        "Olmo2ForCausalLM", "olmo2", keep="folder gguf", num_key_value_heads=2, attention_bias=False, rope_theta=500000.0,
+        rms_norm_eps=1e-6, torch_dtype="bfloat16", tie_word_embeddings=False),
+    "granite-moe": decoder(
+        "GraniteMoeForCausalLM", "granitemoe", intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, attention_bias=False,
+        attention_multiplier=0.25, embedding_multiplier=12.0, residual_multiplier=0.22, logits_scaling=2.0,
+        more={"scale": {"embed_tokens": (0, 0.5)}}),
+    "command-r-plus": decoder(
+        "CohereForCausalLM", "cohere", logit_scale=0.0625, layer_norm_eps=1e-5, rms_norm_eps=..., use_qk_norm=True, attention_bias=False,
+        rope_theta=75000000.0, more={"scale": {"embed_tokens": (0, 4)}, "no_peer": True}),
+    "roberta": encoder(
+        "RobertaModel", "roberta", "roberta", pooling="mean", pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=130,
+        type_vocab_size=1),
+    "distilbert": encoder(
+        "DistilBertModel", "distilbert", "words", pooling="cls", dim=64, hidden_dim=128, n_heads=2, n_layers=2, activation="gelu",
+        sinusoidal_pos_embds=False, hidden_size=..., intermediate_size=..., num_attention_heads=..., num_hidden_layers=...,
+        hidden_act=..., layer_norm_eps=..., type_vocab_size=...),
+    "bert-pair": encoder(
+        "BertForSequenceClassification", "bert", "words", pooling="rank", keep="folder gguf", id2label={"0": "LABEL_0"},
+        label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair, "keys": {"pooling_type": 4}, "rename": {
+            "bert.pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"}}),
+    "modernbert": encoder(
+        "ModernBertModel", "modernbert", "roberta", pooling="cls", keep="folder gguf", hidden_act=..., hidden_activation="gelu",
+        norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=4, local_attention=16, type_vocab_size=...,
+        global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=64, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0),
+    "qwen3-reranker": decoder(
+        "Qwen3ForCausalLM", "qwen3", "judge", keep="folder gguf", head_dim=32, rope_theta=1000000.0, rms_norm_eps=1e-6,
+        attention_bias=False, more={"kind": "rerank", "encode": judge, "pooling": "rank"}),
+    "mpnet": encoder(
+        "MPNetModel", "mpnet", "mpnet", pooling="mean", keep="folder", pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        max_position_embeddings=130, type_vocab_size=..., relative_attention_num_buckets=32, layer_norm_eps=1e-5,
+        more={"no_gguf": True}),
+    "gte-new": encoder(
+        "NewModel", "new", "words", pooling="cls", keep="folder", layer_norm_type="layer_norm", pack_qkv=True, unpad_inputs=False,
+        position_embedding_type="rope", rope_theta=500000.0, rope_scaling=None, use_memory_efficient_attention=False,
+        logn_attention_clip1=False, logn_attention_scale=False,
+        more={"no_gguf": True, "read_as": {"model_type": "gte", "architectures": ["GteModel"]}}),
+    "bge-m3": encoder(
+        "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder gguf", pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        max_position_embeddings=130, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
 }
