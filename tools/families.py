@@ -96,7 +96,7 @@ def tokenizer(kind, config):
 # ---- decoders ----
 
 def decoder(cls, model_type, tokens="bytes", keep="gguf", seed=1, more=None, **config):
-    c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+    c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
          "num_attention_heads": 2, "num_key_value_heads": 1, "hidden_act": "silu", "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
          "rope_theta": 10000.0, "vocab_size": 304 if tokens == "chars" else 272, "tie_word_embeddings": True, "torch_dtype": "float16",
          "bos_token_id": 1 if tokens == "chars" else 0, "eos_token_id": 2 if tokens == "chars" else 1}
@@ -177,8 +177,8 @@ def nine(x):
 
 
 def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **config):
-    c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-         "num_attention_heads": 2, "hidden_act": "gelu", "max_position_embeddings": 128, "layer_norm_eps": 1e-12,
+    c = {"architectures": [cls], "model_type": model_type, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "hidden_act": "gelu", "max_position_embeddings": 112, "layer_norm_eps": 1e-12,
          "type_vocab_size": 2, "vocab_size": 272, "pad_token_id": 0, "torch_dtype": "float16"}
     c.update(config)
     c = {k: v for k, v in c.items() if v is not ...}
@@ -195,7 +195,7 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
 
 ALL = {
     "qwen2moe": decoder(
-        "Qwen2MoeForCausalLM", "qwen2_moe", keep="gguf folder", seed=10, num_key_value_heads=1, rope_theta=1000000.0, rms_norm_eps=1e-6,
+        "Qwen2MoeForCausalLM", "qwen2_moe", keep="folder", seed=10, num_key_value_heads=1, rope_theta=1000000.0, rms_norm_eps=1e-6,
         moe_intermediate_size=32, shared_expert_intermediate_size=64, num_experts=4, num_experts_per_tok=2, norm_topk_prob=False,
         decoder_sparse_step=1, mlp_only_layers=[], tie_word_embeddings=False),
     "ernie4_5-moe": decoder(
@@ -205,18 +205,18 @@ ALL = {
     "command-r": decoder(
         "CohereForCausalLM", "cohere", logit_scale=0.0625, layer_norm_eps=1e-5, rms_norm_eps=..., use_qk_norm=False, attention_bias=False,
         rope_theta=8000000.0, more={"scale": {"embed_tokens": (0, 4)}}),
-    "falcon-7b": falcon(multi_query=True, new_decoder_architecture=False, more={"hparams": {"num_kv_heads": 1}}),
+    "falcon-7b": falcon(multi_query=True, new_decoder_architecture=False, num_hidden_layers=1, more={"hparams": {"num_kv_heads": 1}}),
     "falcon-40b": falcon(multi_query=True, new_decoder_architecture=True, num_attention_heads=4, num_kv_heads=2),
     "deepseek2-lite": deepseek(
-        "DeepseekV2ForCausalLM", "deepseek_v2", q_lora_rank=None, n_routed_experts=4, n_shared_experts=2, num_experts_per_tok=2,
+        "DeepseekV2ForCausalLM", "deepseek_v2", seed=18, q_lora_rank=None, n_routed_experts=4, n_shared_experts=2, num_experts_per_tok=2,
         norm_topk_prob=False, scoring_func="softmax", routed_scaling_factor=1.0, topk_method="greedy", n_group=1, topk_group=1,
         more={"peer_hparams": {"q_lora_rank": 0}}),
     "deepseek3": deepseek(
-        "DeepseekV3ForCausalLM", "deepseek_v3", seed=5, q_lora_rank=32, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
+        "DeepseekV3ForCausalLM", "deepseek_v3", seed=8, q_lora_rank=32, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
         norm_topk_prob=True, scoring_func="sigmoid", routed_scaling_factor=2.5, topk_method="noaux_tc", n_group=4, topk_group=2,
         yarn={"mscale": 1.0, "mscale_all_dim": 1.0}),
     "mistral-window": decoder(
-        "MistralForCausalLM", "mistral", "chars", keep="gguf folder", sliding_window=32, more={"keys": {"sliding_window": 32}, "no_peer": True}),
+        "MistralForCausalLM", "mistral", "chars", keep="gguf", sliding_window=32, more={"keys": {"sliding_window": 32}, "no_peer": True}),
     "qwen3-extreme": decoder(
         "Qwen3ForCausalLM", "qwen3", num_attention_heads=2, num_key_value_heads=1, head_dim=32, rope_theta=1000000.0, rms_norm_eps=1e-6,
         attention_bias=False, tie_word_embeddings=False,
@@ -244,10 +244,10 @@ ALL = {
         norm_type="layer_norm", mlp_type="default", sliding_window=32, rope_theta=100000.0,
         more={"keys": {"sliding_window": 32}, "no_peer": True}),
     "llama-bias": decoder(
-        "LlamaForCausalLM", "llama", keep="folder gguf", num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
+        "LlamaForCausalLM", "llama", keep="folder", num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
         more={"shard": "90KB"}),
     "olmo2-bf16": decoder(
-        "Olmo2ForCausalLM", "olmo2", keep="folder gguf", num_key_value_heads=2, attention_bias=False, rope_theta=500000.0,
+        "Olmo2ForCausalLM", "olmo2", keep="folder", num_key_value_heads=2, attention_bias=False, rope_theta=500000.0,
         rms_norm_eps=1e-6, torch_dtype="bfloat16", tie_word_embeddings=False),
     "granite-moe": decoder(
         "GraniteMoeForCausalLM", "granitemoe", intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, attention_bias=False,
@@ -257,34 +257,34 @@ ALL = {
         "CohereForCausalLM", "cohere", logit_scale=0.0625, layer_norm_eps=1e-5, rms_norm_eps=..., use_qk_norm=True, attention_bias=False,
         rope_theta=75000000.0, more={"scale": {"embed_tokens": (0, 4)}, "no_peer": True}),
     "roberta": encoder(
-        "RobertaModel", "roberta", "roberta", pooling="mean", pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=130,
+        "RobertaModel", "roberta", "roberta", pooling="mean", num_hidden_layers=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=116,
         type_vocab_size=1),
     "distilbert": encoder(
-        "DistilBertModel", "distilbert", "words", pooling="cls", dim=64, hidden_dim=128, n_heads=2, n_layers=2, activation="gelu",
+        "DistilBertModel", "distilbert", "words", pooling="cls", dim=64, hidden_dim=96, n_heads=2, n_layers=1, activation="gelu",
         sinusoidal_pos_embds=False, hidden_size=..., intermediate_size=..., num_attention_heads=..., num_hidden_layers=...,
         hidden_act=..., layer_norm_eps=..., type_vocab_size=...),
     "bert-pair": encoder(
-        "BertForSequenceClassification", "bert", "words", pooling="rank", keep="folder gguf", id2label={"0": "LABEL_0"},
+        "BertForSequenceClassification", "bert", "words", pooling="rank", keep="folder", id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair, "keys": {"pooling_type": 4}, "rename": {
             "bert.pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"}}),
     "modernbert": encoder(
-        "ModernBertModel", "modernbert", "roberta", pooling="cls", keep="folder gguf", hidden_act=..., hidden_activation="gelu",
+        "ModernBertModel", "modernbert", "roberta", pooling="cls", keep="folder", hidden_act=..., hidden_activation="gelu",
         norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=4, local_attention=16, type_vocab_size=...,
-        global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=64, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0, eos_token_id=2,
         cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0),
     "qwen3-reranker": decoder(
         "Qwen3ForCausalLM", "qwen3", "judge", keep="folder gguf", head_dim=32, rope_theta=1000000.0, rms_norm_eps=1e-6,
         attention_bias=False, more={"kind": "rerank", "encode": judge, "pooling": "rank"}),
     "mpnet": encoder(
         "MPNetModel", "mpnet", "mpnet", pooling="mean", keep="folder", pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        max_position_embeddings=130, type_vocab_size=..., relative_attention_num_buckets=32, layer_norm_eps=1e-5,
+        max_position_embeddings=116, type_vocab_size=..., relative_attention_num_buckets=32, layer_norm_eps=1e-5,
         more={"no_gguf": True}),
     "gte-new": encoder(
-        "NewModel", "new", "words", pooling="cls", keep="folder", layer_norm_type="layer_norm", pack_qkv=True, unpad_inputs=False,
+        "NewModel", "new", "words", pooling="cls", keep="folder", num_hidden_layers=1, layer_norm_type="layer_norm", pack_qkv=True, unpad_inputs=False,
         position_embedding_type="rope", rope_theta=500000.0, rope_scaling=None, use_memory_efficient_attention=False,
         logn_attention_clip1=False, logn_attention_scale=False,
         more={"no_gguf": True, "read_as": {"model_type": "gte", "architectures": ["GteModel"]}}),
     "bge-m3": encoder(
-        "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder gguf", pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        max_position_embeddings=130, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
+        "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
 }
