@@ -3,8 +3,9 @@ special about it. SPDX-License-Identifier: MIT """
 import io
 import json
 
-FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5} # the first id that is no special token
-ENDS = {"words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)} # what stands at the two ends of a text of an encoder
+# the first id that is no special token; what stands at the two ends of a text of an encoder
+FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5}
+ENDS = {"words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
 TEXT = ("The quick brown fox jumps over the lazy dog. A bodkin is a small pointed tool for making holes in cloth or leather. "
         "Words of a text are counted, and what is counted is merged: the more often, the sooner. ")
 
@@ -88,9 +89,29 @@ def mpnet_tokenizer(config):
     return words_tokenizer(config, ("<s>", "<pad>", "</s>", "[UNK]", "<mask>"), "<s>", "</s>")
 
 
+TEXTS = ("The quick brown fox", "words of a text: 42 of them, don't count!", "  two  spaces\tand a tab",
+         "naïve Ünicode → 日本 🙂", "")
+
+
+def texts(kind, path):
+    """What the tokenizer of a folder makes of TEXTS: ids, and ids with the special tokens it adds."""
+    out = []
+    for text in TEXTS:
+        if kind == "unigram":
+            import sentencepiece as sp
+            ids = [i + 1 if i else 3 for i in sp.SentencePieceProcessor(path + "/sentencepiece.bpe.model").encode(text)]
+            special = [0] + ids + [2]
+        else:
+            import tokenizers
+            t = tokenizers.Tokenizer.from_file(path + "/tokenizer.json")
+            ids, special = (t.encode(text, add_special_tokens=s).ids for s in (False, True))
+        out.append({"text": text, "ids": ids, "ids_special": special})
+    return out
+
+
 def tokenizer(kind, config):
-    return {"bytes": bytes_tokenizer, "roberta": roberta_tokenizer, "judge": judge_tokenizer, "chars": chars_tokenizer, "unigram": unigram_tokenizer,
-            "words": words_tokenizer, "mpnet": mpnet_tokenizer}[kind](config)
+    return {"bytes": bytes_tokenizer, "roberta": roberta_tokenizer, "judge": judge_tokenizer, "chars": chars_tokenizer,
+            "unigram": unigram_tokenizer, "words": words_tokenizer, "mpnet": mpnet_tokenizer}[kind](config)
 
 
 # ---- decoders ----
@@ -193,6 +214,35 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
     return {**f, **(more or {})}
 
 
+ABOUT = {
+    "qwen2moe": "4 experts, a shared one behind a gate of its own, weights not normalised",
+    "ernie4_5-moe": "a dense layer first, then 6 experts chosen by corrected probabilities, a shared one",
+    "command-r": "attention and feed-forward side by side, LayerNorm without bias, logits scaled",
+    "command-r-plus": "the same, with LayerNorm of every head of q and k",
+    "falcon-7b": "one key/value head, attention and feed-forward side by side, biases in norms only",
+    "falcon-40b": "grouped heads, a norm each for attention and feed-forward",
+    "deepseek2-lite": "latent attention, q not compressed, softmax gating, YaRN with mscale",
+    "deepseek3": "latent attention, q compressed, sigmoid gating of groups with corrections, normalised and scaled, YaRN",
+    "mistral-window": "a window of 32 in every layer; key `attention.sliding_window`, which the converter leaves out",
+    "qwen3-extreme": "q and k norms of 50, a residual stream of 1e4",
+    "gemma3-linear": "positions divided by 8 in global layers only, window of 32 in the others; BF16",
+    "phi3-longrope-long": "texts longer than the original context: the long factors",
+    "stablelm-parallel": "parallel residual, LayerNorm of every head of q and k",
+    "gptneox-sequential": "no parallel residual, a quarter of each head rotated",
+    "starcoder2-window": "a window of 32 in every layer, biases everywhere; key as in mistral-window",
+    "llama-bias": "biases in attention and feed-forward; in shards",
+    "olmo2-bf16": "norms after the blocks, norms of whole q and k; BF16",
+    "granite-moe": "experts in one tensor, four multipliers",
+    "roberta": "positions from pad + 1, byte-level BPE, mean",
+    "distilbert": "no token types, CLS",
+    "bert-pair": "cross-encoder with pooler; scores with token types 0, and 0 and 1",
+    "modernbert": "every third layer global, windows else, GeGLU, CLS",
+    "qwen3-reranker": "score: by how much `yes` exceeds `no` at the last token",
+    "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
+    "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
+    "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
+}
+
 ALL = {
     "qwen2moe": decoder(
         "Qwen2MoeForCausalLM", "qwen2_moe", keep="folder", seed=10, num_key_value_heads=1, rope_theta=1000000.0, rms_norm_eps=1e-6,
@@ -226,9 +276,11 @@ ALL = {
         "Gemma3ForCausalLM", "gemma3_text", "chars", num_hidden_layers=6, num_attention_heads=1, head_dim=32, intermediate_size=32,
         hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32, rope_theta=1000000.0,
         rope_local_base_freq=10000.0, rope_scaling={"factor": 8.0, "rope_type": "linear"}, sliding_window=32, sliding_window_pattern=6,
-        bos_token_id=2, eos_token_id=1, attention_bias=False, more={"norm_from_zero": True}),
+        bos_token_id=2, eos_token_id=1, attention_bias=False, torch_dtype="bfloat16", # F16: the converter would add 1 to norms in F16
+        more={"norm_from_zero": True}),
     "phi3-longrope-long": decoder( # its first case is longer than the original context already: no short factors anywhere
-        "Phi3ForCausalLM", "phi3", "chars", tie_word_embeddings=False, num_key_value_heads=2, pad_token_id=0, original_max_position_embeddings=32,
+        "Phi3ForCausalLM", "phi3", "chars", tie_word_embeddings=False, num_key_value_heads=2, pad_token_id=0,
+        original_max_position_embeddings=32,
         rope_scaling={"type": "longrope", "short_factor": [1.0 + 0.01 * i for i in range(16)],
                       "long_factor": [1.0 + 0.35 * i for i in range(16)]},
         more={"cases": (("rand60", 60), ("rand40", 40), ("rand110", 110))}),
@@ -257,8 +309,8 @@ ALL = {
         "CohereForCausalLM", "cohere", logit_scale=0.0625, layer_norm_eps=1e-5, rms_norm_eps=..., use_qk_norm=True, attention_bias=False,
         rope_theta=75000000.0, more={"scale": {"embed_tokens": (0, 4)}, "no_peer": True}),
     "roberta": encoder(
-        "RobertaModel", "roberta", "roberta", pooling="mean", num_hidden_layers=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=116,
-        type_vocab_size=1),
+        "RobertaModel", "roberta", "roberta", pooling="mean", num_hidden_layers=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        max_position_embeddings=116, type_vocab_size=1),
     "distilbert": encoder(
         "DistilBertModel", "distilbert", "words", pooling="cls", dim=64, hidden_dim=96, n_heads=2, n_layers=1, activation="gelu",
         sinusoidal_pos_embds=False, hidden_size=..., intermediate_size=..., num_attention_heads=..., num_hidden_layers=...,
@@ -280,11 +332,11 @@ ALL = {
         max_position_embeddings=116, type_vocab_size=..., relative_attention_num_buckets=32, layer_norm_eps=1e-5,
         more={"no_gguf": True}),
     "gte-new": encoder(
-        "NewModel", "new", "words", pooling="cls", keep="folder", num_hidden_layers=1, layer_norm_type="layer_norm", pack_qkv=True, unpad_inputs=False,
-        position_embedding_type="rope", rope_theta=500000.0, rope_scaling=None, use_memory_efficient_attention=False,
-        logn_attention_clip1=False, logn_attention_scale=False,
+        "NewModel", "new", "words", pooling="cls", keep="folder", num_hidden_layers=1, layer_norm_type="layer_norm",
+        pack_qkv=True, unpad_inputs=False, position_embedding_type="rope", rope_theta=500000.0, rope_scaling=None,
+        use_memory_efficient_attention=False, logn_attention_clip1=False, logn_attention_scale=False,
         more={"no_gguf": True, "read_as": {"model_type": "gte", "architectures": ["GteModel"]}}),
     "bge-m3": encoder(
-        "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
+        "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1,
+        bos_token_id=0, eos_token_id=2, max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
 }

@@ -56,7 +56,8 @@ def fill(name, shape, f, seed):
         mean = 1.0 if norm and not name.endswith("bias") and not f.get("norm_from_zero") else 0.0
         return mean + (0.2 if mean or norm else 0.1) * x
     if any(part in name for part in ("embed", "wte", "lm_head", "embed_out")):
-        return x * (2 if "head" in name or "embed_out" in name or f["config"].get("tie_word_embeddings", True) else 4) / math.sqrt(shape[-1])
+        head = "head" in name or "embed_out" in name or f["config"].get("tie_word_embeddings", True)
+        return x * (2 if head else 4) / math.sqrt(shape[-1])
     gain = 1.4 if any(part in name for part in ("q_", "k_", "query", "key", "qkv", "Wqkv")) else 1.0
     if "gate.weight" in name or "router" in name:
         gain = 2.0
@@ -115,7 +116,8 @@ def config_of(f):
 
 def load(path, cls, f):
     """The folder read back in float32: what is golden is what is stored."""
-    model, info = cls.from_pretrained(path, config=config_of(f), **f.get("init", {}), dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    model, info = cls.from_pretrained(path, config=config_of(f), **f.get("init", {}), dtype=torch.float32,
+                                      attn_implementation="eager", output_loading_info=True)
     if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
         sys.exit("%s: %s" % (path, info))
     model.config._experts_implementation = "eager"
@@ -154,18 +156,22 @@ class Gaps:
         torch.topk = self.topk
 
 
+def logits(model, ids):
+    return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+
+
 def generation(model, f, seed):
     cases = []
     for name, n in f.get("cases", (("rand5", 5), ("one", 1), ("rand40", 40), ("rand110", 110))):
         ids = ids_of(name, n, f, seed)
-        rows = f.get("logits", lambda m, i: m(input_ids=torch.tensor([i]), use_cache=False).logits[0])(model, ids)
+        rows = logits(model, ids)
         c = {"name": name, "ids": ids, "positions": [position(p, rows[p]) for p in range(max(0, n - 3), n)]}
         if name == "rand5":
             c["last_logits_full"] = nine(rows[-1])
         if name == "rand40":
             greedy, margin, more = [], [], list(ids)
             for _ in range(64):
-                row = f.get("logits", lambda m, i: m(input_ids=torch.tensor([i]), use_cache=False).logits[0])(model, more)[-1]
+                row = logits(model, more)[-1]
                 top = torch.topk(row, 2)
                 greedy.append(top.indices[0].item())
                 margin.append((top.values[0] - top.values[1]).item())
@@ -194,7 +200,8 @@ def golden(name, f, path, cls, seed):
             cases = (generation if f["kind"] == "generation" else encoding)(model, f, seed)
     g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "reference": "transformers fp32 eager",
          "class": cls.__name__, "n_vocab": f["config"]["vocab_size"], "pooling": f.get("pooling"), "cases": cases}
-    g.update(f.get("golden", {}))
+    if "folder" in f["keep"]:
+        g["texts"] = families.texts(f["tokenizer"], path)
     if gaps.least < math.inf and "expert" in json.dumps(f["config"]):
         g["least_gap_between_experts"] = float("%.3g" % gaps.least)
     return g
@@ -234,7 +241,7 @@ def renamed(path, f):
     return other
 
 
-def convert(conversion, path, out, f, kind):
+def convert(conversion, path, out, f, kind, title=None):
     import gguf
     from pathlib import Path
     path = renamed(path, f) if "rename" in f else path
@@ -242,11 +249,11 @@ def convert(conversion, path, out, f, kind):
     with torch.inference_mode():
         cls = conversion.get_model_class(conversion.get_model_architecture(hparams, conversion.ModelType.TEXT))
         ftype = {"f16": gguf.LlamaFileType.MOSTLY_F16, "f32": gguf.LlamaFileType.ALL_F32}[kind]
-        m = cls(Path(path), ftype, Path(out), eager=True, model_name=None if kind == "f16" else "peer") # a name may mean things to it
+        m = cls(Path(path), ftype, Path(out), eager=True, model_name=title)
         for key, value in f.get("keys", {}).items():  # that the converter does not write, and we wish for
             getattr(m.gguf_writer, "add_" + key)(gguf.PoolingType(value) if key == "pooling_type" else value)
         m.hparams.update(f.get("hparams", {}))
-        if kind == "f32":
+        if title:
             m.hparams.update(f.get("peer_hparams", {}))
         m.write()
 
@@ -331,6 +338,22 @@ def keep(name, f, path, g):
     return sum(os.path.getsize(os.path.join(d, x)) for d, _, names in os.walk(to) for x in names)
 
 
+def table():
+    """tests/families/README.md: what stands there, then a row for every golden.json."""
+    path = os.path.join(OUT, "README.md")
+    with open(path) as f:
+        head = f.read().split("<!-- table -->")[0]
+    rows = ["| name | class | what it is here for | kept | llama.cpp F32 | F16 |", "|---|---|---|---|---|---|"]
+    for name, f in sorted(families.ALL.items()):
+        with open(os.path.join(OUT, name, "golden.json")) as file:
+            g = json.load(file)
+        theirs = g.get("measured_llama_cpp_vs_reference", {})
+        cells = ["%.0e" % theirs[k]["max_abs"] if k in theirs else "" for k in ("f32", "f16")]
+        rows.append("| %s |" % " | ".join([name, g["class"], families.ABOUT[name], f["keep"].replace(" ", ", "), *cells]))
+    with open(path, "w") as f:
+        f.write(head + "<!-- table -->\n" + "\n".join(rows) + "\n")
+
+
 def best_seed(name, f):
     found = []
     for seed in range(f["seed"], f["seed"] + args.seek):
@@ -358,14 +381,17 @@ def main():
             if "rewrite" in f:
                 f["rewrite"](path, file)
             if args.peer and not f.get("no_peer"):
-                full = os.path.join(BUILD, name + "-f32.gguf")
-                convert(conversion, path, full, f, "f32")
-                g["measured_llama_cpp_vs_reference"] = {"f32": peer(full, g, f)}
-                note = "llama.cpp %s" % g["measured_llama_cpp_vs_reference"]["f32"]
-                os.remove(full)
+                theirs = g["measured_llama_cpp_vs_reference"] = {}
+                for kind in ("f32", "f16"):
+                    full = os.path.join(BUILD, "peer-%s.gguf" % kind)
+                    convert(conversion, path, full, f, kind, "peer") # a family's own name may mean things to llama.cpp
+                    theirs[kind] = {"max_abs": peer(full, g, f)}
+                    os.remove(full)
+                note = "llama.cpp %s" % theirs
         spread = g["cases"][0].get("positions", [{}])[-1].get("std", 0)
         print("%-24s %7d bytes, logits' std %.2f, experts' gap %s, %s" % (
             name, keep(name, f, path, g), spread, g.get("least_gap_between_experts", "-"), note), flush=True)
+    table()
 
 
 main()
