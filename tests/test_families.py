@@ -73,7 +73,7 @@ def same_vector(name, got, want, allowed):
 def same_numbers(name, path, g, exact):
     """exact: --exact. A mixture of experts that rounds may choose another expert; loose: what the golden file allows."""
     lines = "".join(json.dumps(r) + "\n" for r in eval_requests(g))
-    p = run("eval", *["--exact"] * exact, "-m", path, stdin=lines.encode())
+    p = run("eval", *["--exact"] * exact, *g.get("options", []), "-m", path, stdin=lines.encode())
     if not check(name, p.returncode == 0, "exit %d" % p.returncode, p.stderr.decode(errors="replace").strip()[-300:]):
         return
     answers = {a["id"]: a for a in map(json.loads, p.stdout.decode().splitlines())}

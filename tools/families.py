@@ -226,7 +226,7 @@ ABOUT = {
     "mistral-window": "a window of 32 in every layer; key `attention.sliding_window`, which the converter leaves out",
     "qwen3-extreme": "q and k norms of 50, a residual stream of 1e4",
     "gemma3-linear": "positions divided by 8 in global layers only, window of 32 in the others; BF16",
-    "phi3-longrope-long": "texts longer than the original context: the long factors",
+    "phi3-longrope-long": "texts longer than the original context, run with --context 256: the long factors",
     "stablelm-parallel": "parallel residual, LayerNorm of every head of q and k",
     "gptneox-sequential": "no parallel residual, a quarter of each head rotated",
     "starcoder2-window": "a window of 32 in every layer, biases everywhere; key as in mistral-window",
@@ -283,7 +283,7 @@ ALL = {
         original_max_position_embeddings=32,
         rope_scaling={"type": "longrope", "short_factor": [1.0 + 0.01 * i for i in range(16)],
                       "long_factor": [1.0 + 0.35 * i for i in range(16)]},
-        more={"cases": (("rand60", 60), ("rand40", 40), ("rand110", 110))}),
+        more={"cases": (("rand60", 60), ("rand40", 40), ("rand110", 110)), "golden": {"options": ["--context", "256"]}}),
     "stablelm-parallel": decoder(
         "StableLmForCausalLM", "stablelm", layer_norm_eps=1e-5, rms_norm_eps=..., use_parallel_residual=True, qk_layernorm=True,
         use_qkv_bias=False, partial_rotary_factor=0.5, tie_word_embeddings=False),

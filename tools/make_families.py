@@ -200,6 +200,7 @@ def golden(name, f, path, cls, seed):
             cases = (generation if f["kind"] == "generation" else encoding)(model, f, seed)
     g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "reference": "transformers fp32 eager",
          "class": cls.__name__, "n_vocab": f["config"]["vocab_size"], "pooling": f.get("pooling"), "cases": cases}
+    g.update(f.get("golden", {}))
     if "folder" in f["keep"]:
         g["texts"] = families.texts(f["tokenizer"], path)
     if gaps.least < math.inf and "expert" in json.dumps(f["config"]):
