@@ -51,8 +51,9 @@ struct hf_config {
 
 /* ---- text in pieces ---- */
 
-/* The next piece of *rest up to `stop`; false when nothing is left. */
+/* The next piece of *rest up to `stop`; false, and an empty one, when nothing is left. */
 static bool hf_next(struct str *rest, char stop, struct str *piece) {
+  *piece = STR_NONE;
   if (!rest->len) return false;
   const char *end = memchr(rest->ptr, stop, rest->len);
   size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
