@@ -52,6 +52,7 @@
 #endif
 #include "store.c"
 #include "convert.c"
+#include "convert_token.c"
 #include "bench.c"
 #include "eval.c"
 #include "verify.c"
