@@ -836,6 +836,7 @@ static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, str
   if (!hf_all_keys(p->arch, &p->config, &own, e) || !hf_pooling(dir, p->arch, &own, scratch, e)) return false;
   buf_put(&k->bytes, buf_str(&own.bytes));
   k->n += own.n;
+  if (!convert_tokenizer(dir, p->arch->name, k, &scratch, e)) return false;
   for (int i = 0; i < p->tensors.n_files; i++) r->bytes_in += p->tensors.files[i].size;
   return !(k->bytes.full || own.bytes.full) || err_set(e, ERR_DATA, "%s: more keys than %d bytes hold", dir, HF_KEYS);
 }
