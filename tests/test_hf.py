@@ -62,6 +62,8 @@ def write_folder(case, path, parts=1):
         os.remove(old)
     with open(os.path.join(path, "config.json"), "w") as f:
         json.dump(case["config"], f)
+    with open(os.path.join(path, "vocab.txt"), "w") as f:  # any tokenizer; tests of tokenizers are elsewhere
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" % i for i in range(case["config"]["vocab_size"] - 5)]) + "\n")
     tensors = {n: [t[0], t[1], bytes.fromhex(t[2]) if len(t) > 2 else weights(n, t[0], t[1])] for n, t in case["tensors"].items()}
     if parts == 1:
         with open(os.path.join(path, "model.safetensors"), "wb") as f:
