@@ -589,6 +589,7 @@ static bool token_load(const struct gguf *g, struct arena *a, struct vocab **out
   if (v->kind != TOKEN_UNIGRAM && v->kind != TOKEN_WORDPIECE) token_load_bytes(v);
   if (v->pre && !token_load_merges(g, v, a, e)) return false;
   if (v->kind == TOKEN_UNIGRAM && (!token_load_charsmap(g, v, e) || !unigram_load(v, a, e))) return false;
+  if (v->kind == TOKEN_WORDPIECE && !wordpiece_load(v, a, e)) return false;
   if (!token_load_search(v, a, e)) return false;
   *out = v;
   return true;

@@ -34,6 +34,12 @@ struct token_pair { // one merge: two neighbours become one
   uint32_t into;        // id
 };
 
+struct token_key { // a short piece of WordPiece
+  uint64_t text;   // its bytes, then zeros
+  uint32_t begins; // 1: at the beginning of a word, 0: inside
+  uint32_t id1;    // id + 1; 0: a free slot, UINT32_MAX: written so is what no text may become
+};
+
 struct vocab {
   enum token_kind kind;
   int32_t n_tokens;
@@ -63,6 +69,8 @@ struct vocab {
   int n_special;
   uint32_t special_start[257]; // special[special_start[b]] is the first that begins with byte b
 
+  const struct token_key *keys; // (n_keys) WordPiece: open addressing over (text, begins)
+  uint32_t n_keys;
   struct str charsmap;      // unigram: normaliser, a double array ...
   struct str replacements;  // ... and the strings it points to, each ended by NUL
   const uint64_t *prefixes; // (prefixes_mask + 1) a Bloom filter of all prefixes of tokens
