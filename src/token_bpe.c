@@ -36,6 +36,41 @@ struct bpe_word { // the symbols of a word, a list in arrays; a symbol is named 
   uint32_t n_heap;
 };
 
+/* ---- a Bloom filter of texts ---- */
+
+static uint64_t bpe_filter_bits(uint64_t h) { // three of the 64 bits of a word, from bits the slot does not use
+  return 1ull << (h >> 58) | 1ull << (h >> 52 & 63) | 1ull << (h >> 46 & 63);
+}
+
+static uint64_t bpe_filter_mix(uint64_t h) {
+  h = (h ^ h >> 31) * 0xBF58476D1CE4E5B9u;
+  return h ^ h >> 29;
+}
+
+/* May a text of this hash be in the filter? */
+ALWAYS_INLINE bool bpe_filter_has(const struct vocab *v, uint64_t h) {
+  uint64_t m = bpe_filter_mix(h), bits = bpe_filter_bits(m);
+  return (v->filter[m & v->filter_mask] & bits) == bits;
+}
+
+static void bpe_filter_add(uint64_t *filter, uint64_t mask, uint64_t h) {
+  uint64_t m = bpe_filter_mix(h);
+  filter[m & mask] |= bpe_filter_bits(m);
+}
+
+/* Of what a merge may make; most pairs of neighbours are not in it. */
+static bool bpe_filter_load(struct vocab *v, struct arena *a, struct bk_error *e) {
+  size_t size = 64;
+  while (size * 8 < (size_t)v->n_tokens) size *= 2; // 8 to 16 bits a token
+  uint64_t *filter = ARENA_NEW(a, uint64_t, size);
+  if (!filter) return err_set(e, ERR_OS, "no memory for a vocabulary of %d tokens", (int)v->n_tokens);
+  for (int32_t id = 0; id < v->n_tokens; id++)
+    if (token_is_plain(v, id)) bpe_filter_add(filter, size - 1, token_hash_more(TOKEN_HASH_START, token_text(v, id)));
+  v->filter = filter;
+  v->filter_mask = size - 1;
+  return true;
+}
+
 /* ---- which token two neighbours become ---- */
 
 static uint64_t bpe_pair_hash(uint32_t left, uint32_t right) {
@@ -61,7 +96,9 @@ static uint32_t bpe_score_key(float score) {
 
 static uint32_t bpe_key(const struct vocab *v, int32_t left, int32_t right, struct str both, int32_t *into) {
   if (v->kind == TOKEN_SCORES) {
-    *into = both.len <= v->max_piece ? token_mergeable(v, both) : TOKEN_NONE;
+    uint64_t h = token_hash_more(TOKEN_HASH_START, str_slice(both, 0, v->max_piece));
+    *into = bpe_filter_has(v, h) ? token_find_hash(v, h, both, STR_NONE) : TOKEN_NONE;
+    if (*into >= 0 && !token_is_plain(v, *into)) *into = TOKEN_NONE;
     return *into < 0 ? BPE_WORST : bpe_score_key(token_score(v, *into));
   }
   const struct token_pair *pair = bpe_pair(v, left, right);
@@ -230,6 +267,7 @@ static void bpe_heap_merge(struct bpe_word *w) {
 static int32_t bpe_symbol(const struct vocab *v, struct str word, size_t *pos) {
   if (v->kind == TOKEN_BYTES) return v->byte_id[(uint8_t)word.ptr[(*pos)++]];
   size_t beg = *pos;
+  if ((uint8_t)word.ptr[beg] < 0x80) return v->ascii_id[(uint8_t)word.ptr[(*pos)++]];
   utf8_decode(word, pos);
   return token_mergeable(v, str_slice(word, beg, *pos));
 }
