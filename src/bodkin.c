@@ -54,6 +54,7 @@
 #include "convert.c"
 #include "bench.c"
 #include "eval.c"
+#include "info.c"
 #include "verify.c"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options
