@@ -37,6 +37,9 @@ static const struct {
                "{{ c | tojson }}{{ '%s%s' | format(c, c) }}{{ c.strip().replace('<', '<') }}{{ c | list | join }} [/INST]{{ eos_token }}")},
   {"a block that is set",
    CP_MESSAGES("{% set block %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endset %}{{ block }}{{ block | trim }}")},
+  {"pieces of mixed text",
+   CP_MESSAGES("{% set c = '  prefix<|im_end|>' ~ m.content ~ '<|im_start|>x ' %}{{ c[8:] }}{{ c | trim }}{{ c[:-3] }}{{ c.partition('<')[2] }}"
+               "{{ (c | list)[8:] | join }}{{ c.lstrip(' prefix') }}{{ c | replace('prefix', '') }}{{ c.split('prefix', 1)[1] }}")},
   {"text that waits for the rest",
    CP_MESSAGES("<|im_{{ m.content }}|><|{{ m.name }}|>{{ m.content }}|>\n<|im_start|{{ m.content }}>\n<{{ m.content }}s>{{ m.content }}")},
   {"everything at once", "{{ messages }}\n{{ tools }}\n{{ messages | tojson(indent=2) }}\n<|im_end|>"},
@@ -177,7 +180,7 @@ static struct str cp_text(const struct cp_list *l, bool nasty, struct arena *a) 
   bool bare = cp_random(4) == 0; // a control token's text and nothing beside it
   struct buf b = buf_new(a, 2048);
   if (!nasty) buf_printf(&b, "word%u", (unsigned)(seed >> 44)); // templates compare messages: not all the same
-  else if (bare) buf_put(&b, l->text[cp_random(l->n)]);
+  else if (bare) buf_put(&b, l->text[cp_random(20)]); // of the usual ones: no white space, which templates trim to nothing
   else {
     for (int i = 0; i < n; i++) {
       if (i % 2 == 0) buf_put(&b, STR(CP_MARK));
@@ -284,7 +287,7 @@ struct cp_ids {
 static void cp_controls(const struct vocab *v, struct cp_ids *x) {
   int n = 0;
   for (int i = 0; i < x->n; i++)
-    if (!token_is_plain(v, x->id[i]) && !(v->attr[x->id[i]] & TOKEN_UNKNOWN)) x->id[n++] = x->id[i];
+    if (v->attr[x->id[i]] & (TOKEN_CONTROL | TOKEN_USER)) x->id[n++] = x->id[i]; // every user-defined one looks like a mark
   x->n = n;
 }
 
