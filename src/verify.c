@@ -291,7 +291,8 @@ static void verify_tokens(struct verify *r, struct arena a) {
     bool same = verify_round(v, str_slice(buf_str(&piece), led, piece.len), special, a, ids, bound, &n, &e);
     itself += n == 1 && ids[0] == id;
     if ((!same && !verify_normalises(v)) || e.code)
-      if (verify_more(&d, &bad)) buf_printf(&d, "token %d \"" STR_FMT "\": %s", (int)id, STR_ARG(text), e.code ? e.message : "does not come back");
+      if (verify_more(&d, &bad))
+        buf_printf(&d, "token %d \"" STR_FMT "\": %s", (int)id, STR_ARG(text), e.code ? e.message : "does not come back");
   }
   verify_rest(&d, bad);
   if (!bad) buf_printf(&d, verify_normalises(v) ? "%d pieces give ids" : "%d pieces come back as they were", (int)v->n_tokens - empty);
