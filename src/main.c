@@ -614,13 +614,17 @@ static bool main_info(const struct options *o, struct bk_error *e) {
   return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
 }
 
+static void main_verify_progress(const char *name) { fprintf(stderr, "\r%-16s", name); }
+
 static bool main_verify(const struct options *o, struct bk_error *e) {
   struct options named = *o;
   struct engine_options options;
   const char *path;
   if (o->n_words > 0) named.model = o->words[0];
   if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
-  bool sound = verify_model(path, &options, stdout, main_memory, e);
+  bool terminal = isatty(STDERR_FILENO);
+  bool sound = verify_model(path, &options, terminal ? main_verify_progress : NULL, stdout, main_memory, e);
+  if (terminal) fputs("\r                \r", stderr);
   return main_flush(e) && sound;
 }
 
