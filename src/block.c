@@ -211,12 +211,10 @@ static int block_attention_wide(struct tape *t, const struct model *m, const str
   return tape_attention(t, &h, out[0], out[1], out[2]);
 }
 
-static const struct norm block_unnormed; // eps 0: none
-
 /* x += in * w, scaled if the model scales what it adds. */
 static void block_add(struct tape *t, const struct model *m, struct tape_in in, const struct weight *w, int x) {
   if (m->hp.residual_scale == 1) tape_matmul_add(t, in, w, x);
-  else tape_add(t, tape_product(t, in, w), block_unnormed, (float)m->hp.residual_scale, VALUE_NONE, x);
+  else tape_add(t, tape_product(t, in, w), tape_unnormed, (float)m->hp.residual_scale, VALUE_NONE, x);
 }
 
 /* The first half of a feed-forward: what w_down, or its likes, is multiplied by. */
@@ -241,7 +239,7 @@ static void block_experts(struct tape *t, const struct model *m, int i, int n, e
   if (!l->gate_shared.quant) return;
   int gate = l->shared_gate.quant ? tape_product(t, TAPE_ROWS(n), &l->shared_gate) : VALUE_NONE;
   y = tape_product(t, block_gated(t, TAPE_ROWS(n), &l->gate_shared, &l->up_shared, act), &l->down_shared);
-  tape_add(t, y, block_unnormed, (float)m->hp.residual_scale, gate, x);
+  tape_add(t, y, tape_unnormed, (float)m->hp.residual_scale, gate, x);
 }
 
 /* x += the feed-forward of its norm, with experts where the layer has them. */
@@ -291,7 +289,7 @@ static void block_sandwich(struct tape *t, const struct model *m, int i, const s
 /* What becomes of the last layer's rows: vectors, a ranker's scores, or logits. */
 static void block_head(struct tape *t, const struct model *m, int x) {
   const struct norm norm = block_norm(m, m->output_norm);
-  tape_hidden(t, x, m->output_norm.weight ? norm : block_unnormed);
+  tape_hidden(t, x, m->output_norm.weight ? norm : tape_unnormed);
   if (m->hp.pooling != POOL_NONE && !m->cls_output.quant) return;
   x = tape_head(t, x);
   const struct tape_in in = m->output_norm.weight ? TAPE_NORM(x, norm) : TAPE_ROWS(x);

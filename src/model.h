@@ -55,6 +55,8 @@ struct model {
   struct rope rope, rope_local;
   struct tape_route *routes;        // (n_layer) how the experts of a layer are chosen
   struct tape_route heads;          // all of them, for matrices that each has of its own
+  struct gguf *loras;               // (n_loras) adapters' files
+  int n_loras;
   struct tape tape;
   struct vocab *vocab;
   struct arena tables, packed;      // as reserved
@@ -152,15 +154,21 @@ static const char hf_decoder[] =
 
 /* ---- opening ---- */
 
-/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. n_context: positions of a
- * sequence, 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors where rope has long and short ones. max_rows: most rows of one step; a model that looks both ways takes a whole
- * sequence. Result: m, whose views live until model_close. */
-static bool model_open(struct model *m, const char *path, int n_context, int max_rows, struct bk_error *e);
+enum { MODEL_CONTEXT = 4096, MODEL_LORAS = 16 };
+struct model_options {
+  int n_context;            // positions of a sequence; 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors
+                            // where rope has long and short ones
+  int max_rows;             // most rows of a step; a model that looks both ways takes a whole sequence
+  const char *const *loras; // adapters, "FILE" or "FILE=SCALE", at most MODEL_LORAS, then NULL; or NULL
+};
+
+/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. Result: m, whose views live until
+ * model_close. */
+static bool model_open(struct model *m, const char *path, const struct model_options *o, struct bk_error *e);
 static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
-enum { MODEL_CONTEXT = 4096 };
 static bool model_layer_is_local(const struct model *m, int layer); // sees only hp.window positions
 
 #endif
