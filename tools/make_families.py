@@ -176,7 +176,7 @@ def generation(model, f, seed):
                 greedy.append(top.indices[0].item())
                 margin.append((top.values[0] - top.values[1]).item())
                 more.append(greedy[-1])
-            c["greedy64"], c["greedy64_margin"] = greedy, nine(margin)
+            c["greedy64"], c["greedy64_margin"] = greedy, [float("%.4g" % m) for m in margin]
         cases.append(c)
     return cases
 
