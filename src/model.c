@@ -195,14 +195,14 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
   return true;
 }
 
-/* What may be missing only where something else is there. */
+/* What may be missing only where something else is there, or is not. */
 static bool model_complete(struct model *m, const struct tensor_row *row, int layer, struct bk_error *e) {
-  if (row->need != UNLESS) return true;
+  if (row->need != UNLESS && row->need != WITH) return true;
   const struct weight *own = (const void *)model_row_target(m, layer, row->offset);
-  const struct weight *instead = (const void *)model_row_target(m, layer, row->unless);
+  const struct weight *other = (const void *)model_row_target(m, layer, row->other);
   char memory[128];
   struct str name = model_row_name(row, layer, memory, sizeof memory);
-  return own->quant || instead->quant || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
+  return own->quant || (other->quant != NULL) == (row->need == UNLESS) || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
 }
 
 static bool model_each_row(struct model *m, bool (*f)(struct model *, const struct tensor_row *, int, struct bk_error *), struct bk_error *e) {

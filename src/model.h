@@ -88,14 +88,14 @@ enum dim {
   DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL
 };
 enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS, TENSOR_HEADS };
-enum tensor_need { NEED, MAY, UNLESS }; // UNLESS: that weight of the layer is there, its own from another row included
+enum tensor_need { NEED, MAY, UNLESS, WITH }; // needed unless, or only where, another weight of the layer is there
 struct tensor_row {
   const char *name;    // "%d" stands for the layer; NULL: the list ends
   enum tensor_kind kind;
   size_t offset;       // into struct layer if the name has "%d", else into struct model
   enum dim cols, rows; // rows: DIM_NONE for a vector, else there are several
   enum tensor_need need;
-  size_t unless;       // offset of a struct weight
+  size_t other;        // offset of that struct weight; UNLESS: perhaps its own, from another row
   enum dim from, whole; // it is the rows (a vector: elements) from `from` on, of `whole`; DIM_NONE: all there are
 };
 #define LAYER(member) offsetof(struct layer, member)
@@ -104,6 +104,7 @@ struct tensor_row {
 #define ROW_VECTORS(name, offset, length, n, need) {name, TENSOR_VECTOR, offset, length, n, need, 0, DIM_NONE, DIM_NONE} // n of them
 #define ROW_MATRIX(name, offset, cols, rows, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_UNLESS(name, offset, cols, rows, unless) {name, TENSOR_MATRIX, offset, cols, rows, UNLESS, unless, DIM_NONE, DIM_NONE}
+#define ROW_WITH(name, offset, cols, rows, with) {name, TENSOR_MATRIX, offset, cols, rows, WITH, with, DIM_NONE, DIM_NONE}
 #define ROW_LOOKUP(name, offset, rows, need) {name, TENSOR_LOOKUP, offset, DIM_EMBD, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_PART(name, offset, cols, rows, from, whole, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, from, whole}
 #define ROW_PART_VECTOR(name, offset, length, from, whole) {name, TENSOR_VECTOR, offset, length, DIM_NONE, MAY, 0, from, whole}

@@ -202,7 +202,7 @@ static void verify_weights(struct verify *v, struct arena a) {
   VERIFY_DETAIL(zeros);
   verify_begin(v, "weights");
   w.stripes = g->n_tensors < VERIFY_STRIPES ? g->n_tensors : VERIFY_STRIPES;
-  if (w.t && v->g->cpu.pool.claim) pool_run(&v->g->cpu.pool, 1, &w.stripes, verify_stripe, &w);
+  if (w.t && v->g->cpu.pool.claim) cpu_pool_run(&v->g->cpu.pool, 1, &w.stripes, verify_stripe, &w);
   else for (int i = 0; w.t && i < w.stripes; i++) verify_stripe(&w, 0, i, 0);
   for (int i = 0; w.t && i < g->n_tensors; i++) {
     const struct verify_tensor *t = &w.t[i];
