@@ -299,8 +299,8 @@ ALL = {
         norm_type="layer_norm", mlp_type="default", sliding_window=32, rope_theta=100000.0,
         more={"keys": {"sliding_window": 32}, "no_peer": True}),
     "llama-bias": decoder(
-        "LlamaForCausalLM", "llama", "chars", keep="folder", num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
-        more={"shard": "90KB"}),
+        "LlamaForCausalLM", "llama", "chars", keep="folder", num_attention_heads=4, num_key_value_heads=2, attention_bias=True,
+        mlp_bias=True, more={"shard": "90KB"}),
     "olmo2-bf16": decoder(
         "Olmo2ForCausalLM", "olmo2", keep="folder", num_key_value_heads=2, attention_bias=False, rope_theta=500000.0,
         rms_norm_eps=1e-6, torch_dtype="bfloat16", tie_word_embeddings=False),
