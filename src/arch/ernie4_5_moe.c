@@ -22,7 +22,7 @@ static const struct hf ernie4_5_moe_hf = {
           "leading_dense_block_count u moe_layer_start_index\n"
           "expert_feed_forward_length u moe_intermediate_size\n"
           "expert_shared_count u moe_num_shared_experts\n"
-          "expert_shared_feed_forward_length u intermediate_size/num_key_value_heads\n",
+          "expert_shared_feed_forward_length u moe_intermediate_size*moe_num_shared_experts\n",
   .tensors = HF_EXPERTS HF_SHARED_EXPERTS
              ".mlp.moe_statics.e_score_correction_bias .exp_probs_b.bias\n"};
 

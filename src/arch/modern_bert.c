@@ -42,6 +42,7 @@ static const struct hf modern_bert_hf = {
     "attention.layer_norm_epsilon f norm_eps|layer_norm_eps|0.00001\n"
     "attention.sliding_window u local_attention|128\n"
     "attention.sliding_window_pattern u global_attn_every_n_layers|3\n"
+    "classifier.pooling_type u classifier_pooling=mean*1|2\n"
     "hidden_activation s hidden_activation\n",
   .tensors = "embeddings.tok_embeddings token_embd\n"
     "embeddings.norm token_embd_norm\n"
