@@ -167,8 +167,8 @@ static const struct tensor_row rows_experts[] = {
 };
 static const struct tensor_row rows_shared_experts[] = {
   ROW_MATRIX("blk.%d.ffn_gate_shexp.weight", LAYER(gate_shared), DIM_EMBD, DIM_FF_SHARED, MAY),
-  ROW_UNLESS("blk.%d.ffn_up_shexp.weight", LAYER(up_shared), DIM_EMBD, DIM_FF_SHARED, LAYER(gate_shared)),
-  ROW_MATRIX("blk.%d.ffn_down_shexp.weight", LAYER(down_shared), DIM_FF_SHARED, DIM_EMBD, MAY),
+  ROW_WITH("blk.%d.ffn_up_shexp.weight", LAYER(up_shared), DIM_EMBD, DIM_FF_SHARED, LAYER(gate_shared)),
+  ROW_WITH("blk.%d.ffn_down_shexp.weight", LAYER(down_shared), DIM_FF_SHARED, DIM_EMBD, LAYER(gate_shared)),
   {0},
 };
 
@@ -238,7 +238,7 @@ static void block_experts(struct tape *t, const struct model *m, int i, int n, e
   tape_experts(t, TAPE_ROWS(n), route, weights, 2, both, out);
   tape_experts(t, TAPE_GLU(out[0], out[1], act), route, weights, 1, down, &y);
   tape_mix(t, route, y, weights, (float)m->hp.residual_scale, x);
-  if (!l->up_shared.quant) return;
+  if (!l->gate_shared.quant) return;
   int gate = l->shared_gate.quant ? tape_product(t, TAPE_ROWS(n), &l->shared_gate) : VALUE_NONE;
   y = tape_product(t, block_gated(t, TAPE_ROWS(n), &l->gate_shared, &l->up_shared, act), &l->down_shared);
   tape_add(t, y, block_unnormed, (float)m->hp.residual_scale, gate, x);

@@ -67,6 +67,7 @@
 #include "convert_hf.c"
 #include "bench.c"
 #include "eval.c"
+#include "info.c"
 #include "verify.c"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options

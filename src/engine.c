@@ -95,8 +95,10 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
   g->kv.shared = !hp->causal; // a sequence is one step: nobody reads a layer's keys after the next has begun
   g->kv.layers = ARENA_NEW(&g->tables, struct kv_layer, (size_t)hp->n_layer);
   if (!g->kv.layers) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)hp->n_layer);
-  for (int i = 0; i < g->kv.n_layers; i++)
-    g->kv.layers[i] = (struct kv_layer){(int)hp->n_head_kv, (int)hp->head_dim, (int)hp->value_dim, 0, 0, 0};
+  for (int i = 0; i < g->model.tape.n_ops; i++) { // as attention has them, which may not be as the file says
+    const struct op *op = &g->model.tape.ops[i];
+    if (op->kind == OP_ATTENTION) g->kv.layers[op->layer] = (struct kv_layer){op->n_head_kv, op->head_dim, op->value_dim, 0, 0, 0};
+  }
   kv_layout(&g->kv);
   struct engine_plan p = engine_plan(g);
   if (g->options.memory && p.total > g->options.memory)

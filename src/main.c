@@ -62,7 +62,7 @@ static const struct option options_table[] = {
   {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
   {"profile", 0, OPTION_FLAG, OPTION(profile), 0, 0, "          where the time goes, operation by operation (bench)"},
   {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
-  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch or load (bench)"},
+  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch, load or tokenize (bench)"},
   {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
   {"depth", 0, OPTION_INT, OPTION(depth), 0, 1 << 26, "N           tokens that are there before (bench)"},
   {"repeat", 0, OPTION_INT, OPTION(repeat), 1, BENCH_MAX_REPEAT, "R          runs of which the median counts (bench)"},
@@ -569,8 +569,21 @@ static bool main_bench_context(struct options *o, int64_t wanted, struct bk_erro
   return true;
 }
 
+static bool main_bench_tokenize(const struct options *o, struct bk_error *e) {
+  static struct gguf g;
+  struct vocab *v;
+  struct str text;
+  const char *path;
+  FILE *in;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
+  if (!main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
+  return bench_tokenize(v, text, o->lines != 0, o->repeat > 0 ? (int)o->repeat : 5, o->json != 0, stdout, main_memory, e) && main_flush(e);
+}
+
 static bool main_bench(const struct options *o, struct bk_error *e) {
   static struct engine g;
+  if (o->test && str_is(str_from(o->test), "tokenize")) return main_bench_tokenize(o, e);
+  if (o->n_words) return err_set(e, ERR_USAGE, "a text is only for --test tokenize: what is \"%s\"?", o->words[0]);
   struct options wide = *o;
   struct bench_case one = {BENCH_TESTS, (int)(o->n > 0 ? o->n : 128), (int)o->depth, (int)(o->batch > 0 ? o->batch : 1)};
   for (int i = 0; i < BENCH_TESTS && o->test; i++)
@@ -601,13 +614,17 @@ static bool main_info(const struct options *o, struct bk_error *e) {
   return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
 }
 
+static void main_verify_progress(const char *name) { fprintf(stderr, "\r%-16s", name); }
+
 static bool main_verify(const struct options *o, struct bk_error *e) {
   struct options named = *o;
   struct engine_options options;
   const char *path;
   if (o->n_words > 0) named.model = o->words[0];
   if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
-  bool sound = verify_model(path, &options, stdout, main_memory, e);
+  bool terminal = isatty(STDERR_FILENO);
+  bool sound = verify_model(path, &options, terminal ? main_verify_progress : NULL, stdout, main_memory, e);
+  if (terminal) fputs("\r                \r", stderr);
   return main_flush(e) && sound;
 }
 
@@ -668,7 +685,7 @@ static const struct command {
   {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
   {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
-  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
+  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 1},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
   {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   {"convert", "DIR OUT.gguf [--type TYPE]", "a Hugging Face folder (safetensors, config, tokenizer) to GGUF", main_convert, 3},

@@ -51,6 +51,11 @@ static bool model_relations(struct model *m, struct bk_error *e) {
   if (hp->n_rot > hp->head_dim || hp->n_rot % 2 != 0)
     return err_set(e, ERR_DATA, "rope over %lld of a head's %lld dimensions, expected an even number at most as large",
                    (long long)hp->n_rot, (long long)hp->head_dim);
+  if (hp->n_expert_group > 1 && (hp->n_expert % hp->n_expert_group != 0 || hp->n_expert_group_used < 1 ||
+                                 hp->n_expert_group_used > hp->n_expert_group ||
+                                 hp->n_expert_used > hp->n_expert / hp->n_expert_group * hp->n_expert_group_used))
+    return err_set(e, ERR_DATA, "%lld experts in %lld groups, %lld of each token from %lld of them: they do not divide or are too few",
+                   (long long)hp->n_expert, (long long)hp->n_expert_group, (long long)hp->n_expert_used, (long long)hp->n_expert_group_used);
   if (hp->n_expert && (hp->n_expert_used < 1 || hp->n_expert_used > hp->n_expert))
     return err_set(e, ERR_DATA, "%lld of %lld experts are used, expected 1 to all", (long long)hp->n_expert_used, (long long)hp->n_expert);
   if (hp->n_ff_expert == 0) hp->n_ff_expert = hp->n_ff;
@@ -131,7 +136,11 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_Q_RANK: return hp->q_rank;
   case DIM_KV_RANK: return hp->kv_rank;
   case DIM_KV_A: return hp->kv_rank + hp->n_rot;
-  case DIM_KV_B: return hp->n_head * (hp->head_dim - hp->n_rot + hp->value_dim);
+  case DIM_KV_B: return hp->n_head * (hp->head_dim_full - hp->n_rot + hp->value_dim_full);
+  case DIM_Q_FULL: return hp->n_head * hp->head_dim_full;
+  case DIM_O_FULL: return hp->n_head * hp->value_dim_full;
+  case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
+  case DIM_V_FULL: return hp->value_dim_full;
   }
   return 0;
 }
@@ -166,7 +175,7 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
   const int64_t from = row->from == DIM_NONE ? 0 : model_dim(&m->hp, row->from), length = model_dim(&m->hp, vector ? row->cols : row->rows);
   const int64_t whole = row->whole == DIM_NONE ? length : model_dim(&m->hp, row->whole);
   const int64_t cols = vector ? whole : model_dim(&m->hp, row->cols), rows = vector ? model_dim(&m->hp, row->rows) : whole;
-  const int64_t experts = row->kind == TENSOR_EXPERTS ? m->hp.n_expert : 1;
+  const int64_t experts = row->kind == TENSOR_EXPERTS ? m->hp.n_expert : row->kind == TENSOR_HEADS ? m->hp.n_head : 1;
   if ((int64_t)t->dim[0] != cols || (int64_t)t->dim[1] != rows || (int64_t)t->dim[2] != experts || t->dim[3] != 1)
     return err_set(e, ERR_DATA, "tensor " STR_FMT " has shape [%llu, %llu, %llu, %llu], expected [%lld, %lld, %lld]", STR_ARG(t->name),
                    (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2],
@@ -186,14 +195,14 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
   return true;
 }
 
-/* What may be missing only where something else is there. */
+/* What may be missing only where something else is there, or is not. */
 static bool model_complete(struct model *m, const struct tensor_row *row, int layer, struct bk_error *e) {
-  if (row->need != UNLESS) return true;
+  if (row->need != UNLESS && row->need != WITH) return true;
   const struct weight *own = (const void *)model_row_target(m, layer, row->offset);
-  const struct weight *instead = (const void *)model_row_target(m, layer, row->unless);
+  const struct weight *other = (const void *)model_row_target(m, layer, row->other);
   char memory[128];
   struct str name = model_row_name(row, layer, memory, sizeof memory);
-  return own->quant || instead->quant || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
+  return own->quant || (other->quant != NULL) == (row->need == UNLESS) || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
 }
 
 static bool model_each_row(struct model *m, bool (*f)(struct model *, const struct tensor_row *, int, struct bk_error *), struct bk_error *e) {
@@ -210,6 +219,7 @@ static bool model_bind_all(struct model *m, struct bk_error *e) {
   const struct hparams *hp = &m->hp;
   m->layers = ARENA_NEW(&m->tables, struct layer, (size_t)hp->n_layer);
   m->routes = ARENA_NEW(&m->tables, struct tape_route, (size_t)hp->n_layer);
+  m->heads = (struct tape_route){.n_expert = (int)hp->n_head, .n_used = (int)hp->n_head, .gate = GATE_ALL};
   if (!m->layers || !m->routes) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)hp->n_layer);
   if (!model_each_row(m, model_bind, e) || !model_each_row(m, model_complete, e)) return false;
   for (int i = 0; i < (int)hp->n_layer; i++)

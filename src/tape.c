@@ -174,6 +174,14 @@ static int tape_route(struct tape *t, const struct tape_route *route, int logits
   return op->out[0] = tape_value(t, route->n_used);
 }
 
+static int tape_each_head(struct tape *t, const struct tape_route *route, int x, struct tape_piece piece, const struct weight *w) {
+  int out;
+  tape_route(t, route, VALUE_NONE);
+  tape_experts(t, TAPE_ROWS(x), route, VALUE_NONE, 1, &w, &out);
+  t->ops[t->n_ops - 1].piece[0] = piece;
+  return out;
+}
+
 static void tape_mix(struct tape *t, const struct tape_route *route, int x, int weights, float scale, int to) {
   struct op *op = tape_op(t, OP_MIX);
   op->route = route;

@@ -52,5 +52,5 @@ static const struct hf bert_hf = {
     "transformer.layer.%.ffn.lin2 .ffn_down\n"
     "transformer.layer.%.output_layer_norm .layer_output_norm\n"};
 
-static const struct arch arch_bert = {.name = "bert", .keys = bert_keys, .tensors = bert_tensors, .centred = true, .forward = bert_forward,
-                                      .hf = &bert_hf};
+static const struct arch arch_bert = {.name = "bert", .keys = bert_keys, .tensors = bert_tensors, .centred = true,
+                                      .forward = bert_forward, .hf = &bert_hf};

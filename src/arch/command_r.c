@@ -28,6 +28,5 @@ static const struct hf command_r_hf = {
           "rope.scaling.type s 'none'\n",
   .tensors = ""};
 
-static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys,
-                                           .tensors = command_r_tensors, .centred = true,
+static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys, .tensors = command_r_tensors, .centred = true,
                                            .forward = command_r_forward, .hf = &command_r_hf};

@@ -10,6 +10,5 @@ static const struct hf ernie4_5_hf = {
   .classes = "Ernie4_5_ForCausalLM Ernie4_5ForCausalLM", .prefixes = "model ernie", .layer = "layers", .more = hf_decoder,
   .keys = "", .tensors = ""};
 
-static const struct arch arch_ernie4_5 = {.name = "ernie4_5", .keys = ernie4_5_keys,
-                                          .tensors = ernie4_5_tensors,
+static const struct arch arch_ernie4_5 = {.name = "ernie4_5", .keys = ernie4_5_keys, .tensors = ernie4_5_tensors,
                                           .forward = ernie4_5_forward, .hf = &ernie4_5_hf};

@@ -26,6 +26,6 @@ static const struct hf ernie4_5_moe_hf = {
   .tensors = HF_EXPERTS HF_SHARED_EXPERTS
              ".mlp.moe_statics.e_score_correction_bias .exp_probs_b.bias\n"};
 
-static const struct arch arch_ernie4_5_moe = {.name = "ernie4_5-moe", .keys = ernie4_5_moe_keys,
-                                              .tensors = ernie4_5_moe_tensors,
-                                              .check = ernie4_5_moe_check, .forward = ernie4_5_moe_forward, .hf = &ernie4_5_moe_hf};
+static const struct arch arch_ernie4_5_moe = {
+  .name = "ernie4_5-moe", .keys = ernie4_5_moe_keys, .tensors = ernie4_5_moe_tensors, .check = ernie4_5_moe_check,
+  .forward = ernie4_5_moe_forward, .hf = &ernie4_5_moe_hf};

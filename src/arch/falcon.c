@@ -43,6 +43,5 @@ static const struct hf falcon_hf = {
              ".mlp.dense_h_to_4h .ffn_up\n"
              ".mlp.dense_4h_to_h .ffn_down\n"};
 
-static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys,
-                                        .tensors = falcon_tensors, .rope_neox = true,
+static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys, .tensors = falcon_tensors, .rope_neox = true,
                                         .centred = true, .forward = falcon_forward, .hf = &falcon_hf};

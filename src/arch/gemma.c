@@ -18,5 +18,5 @@ static const struct hf gemma_hf = {
              ".input_layernorm .attn_norm plus:1\n"
              ".post_attention_layernorm .ffn_norm plus:1\n"};
 
-static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true, .check = gemma_check,
-                                       .forward = gemma_forward, .hf = &gemma_hf};
+static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true,
+                                       .check = gemma_check, .forward = gemma_forward, .hf = &gemma_hf};

@@ -37,6 +37,5 @@ static const struct hf gemma2_hf = {
           "final_logit_softcapping f final_logit_softcapping|30\n",
   .tensors = HF_GEMMA_NORMS};
 
-static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys,
-                                        .tensors = gemma2_tensors, .rope_neox = true,
+static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys, .tensors = gemma2_tensors, .rope_neox = true,
                                         .check = gemma2_check, .forward = gemma2_forward, .hf = &gemma2_hf};

@@ -41,6 +41,5 @@ static const struct hf gemma3_hf = {
   .keys = HF_GEMMA3_KEYS "final_logit_softcapping f final_logit_softcapping\n",
   .tensors = HF_GEMMA_NORMS};
 
-static const struct arch arch_gemma3 = {.name = "gemma3", .keys = gemma3_keys,
-                                        .tensors = gemma3_tensors, .rope_neox = true,
+static const struct arch arch_gemma3 = {.name = "gemma3", .keys = gemma3_keys, .tensors = gemma3_tensors, .rope_neox = true,
                                         .check = gemma3_check, .forward = gemma3_forward, .hf = &gemma3_hf};

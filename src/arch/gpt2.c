@@ -36,5 +36,5 @@ static const struct hf gpt2_hf = {
              ".mlp.c_fc .ffn_up turn\n"
              ".mlp.c_proj .ffn_down turn\n"};
 
-static const struct arch arch_gpt2 = {.name = "gpt2", .keys = gpt2_keys, .tensors = gpt2_tensors, .centred = true, .forward = gpt2_forward,
-                                      .hf = &gpt2_hf};
+static const struct arch arch_gpt2 = {.name = "gpt2", .keys = gpt2_keys, .tensors = gpt2_tensors, .centred = true,
+                                      .forward = gpt2_forward, .hf = &gpt2_hf};

@@ -40,6 +40,5 @@ static const struct hf gptneox_hf = {
              ".mlp.dense_h_to_4h .ffn_up\n"
              ".mlp.dense_4h_to_h .ffn_down\n"};
 
-static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys,
-                                         .tensors = gptneox_tensors, .rope_neox = true,
+static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys, .tensors = gptneox_tensors, .rope_neox = true,
                                          .centred = true, .forward = gptneox_forward, .hf = &gptneox_hf};

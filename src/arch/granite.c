@@ -17,6 +17,5 @@ static const struct hf granite_hf = {
   .classes = "GraniteForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
   .keys = HF_ROTATED_PAIRS_KEYS HF_GRANITE_KEYS, .tensors = HF_ROTATED_PAIRS};
 
-static const struct arch arch_granite = {.name = "granite", .keys = granite_keys,
-                                         .tensors = granite_tensors, .check = granite_check,
+static const struct arch arch_granite = {.name = "granite", .keys = granite_keys, .tensors = granite_tensors, .check = granite_check,
                                          .forward = granite_forward, .hf = &granite_hf};

@@ -31,12 +31,14 @@ static const struct hf jina_bert_v2_hf = {
     ".attention.output.LayerNorm .attn_output_norm\n"
     ".layer_norm_1 .attn_norm_2\n"
     ".layer_norm_2 .layer_output_norm\n"
-    ".mlp.gated_layers .ffn_up\n"
-    ".mlp.up_gated_layer .ffn_up\n"
+    ".mlp.gated_layers .ffn_gate part:1,0,intermediate_size\n"
+    ".mlp.gated_layers .ffn_up part:1,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_up part:1,0,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_gate part:1,intermediate_size\n"
     ".mlp.wo .ffn_down\n"
     ".mlp.down_layer .ffn_down\n"
     ".mlp.layernorm .layer_output_norm\n"};
 
-static const struct arch arch_jina_bert_v2 = {.name = "jina-bert-v2", .keys = jina_bert_v2_keys,
-                                              .tensors = jina_bert_v2_tensors,
-                                              .centred = true, .forward = jina_bert_v2_forward, .hf = &jina_bert_v2_hf};
+static const struct arch arch_jina_bert_v2 = {
+  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .forward = jina_bert_v2_forward,
+                                              .hf = &jina_bert_v2_hf};

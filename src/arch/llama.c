@@ -26,5 +26,5 @@ static const struct hf llama_hf = {
     ".block_sparse_moe.experts.%.w2 .ffn_down_exps\n"
     ".block_sparse_moe.experts.%.w3 .ffn_up_exps\n"};
 
-static const struct arch arch_llama = {.name = "llama", .keys = llama_keys, .tensors = llama_tensors, .check = llama_check, .forward = llama_forward,
-                                       .hf = &llama_hf};
+static const struct arch arch_llama = {.name = "llama", .keys = llama_keys, .tensors = llama_tensors, .check = llama_check,
+                                       .forward = llama_forward, .hf = &llama_hf};

@@ -57,6 +57,6 @@ static const struct hf modern_bert_hf = {
     ".mlp.Wi .ffn_up\n"
     ".mlp.Wo .ffn_down\n"};
 
-static const struct arch arch_modern_bert = {.name = "modern-bert", .keys = modern_bert_keys,
-                                             .tensors = modern_bert_tensors,
-                                             .rope_neox = true, .centred = true, .forward = modern_bert_forward, .hf = &modern_bert_hf};
+static const struct arch arch_modern_bert = {
+  .name = "modern-bert", .keys = modern_bert_keys, .tensors = modern_bert_tensors, .rope_neox = true, .centred = true,
+  .forward = modern_bert_forward, .hf = &modern_bert_hf};

@@ -27,6 +27,5 @@ static const struct hf nomic_bert_hf = {
     ".mlp.fc2 .ffn_down\n"
     ".norm2 .layer_output_norm\n"};
 
-static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys,
-                                            .tensors = nomic_bert_tensors, .rope_neox = true,
-                                            .centred = true, .forward = nomic_bert_forward, .hf = &nomic_bert_hf};
+static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys, .tensors = nomic_bert_tensors,
+                                            .rope_neox = true, .centred = true, .forward = nomic_bert_forward, .hf = &nomic_bert_hf};

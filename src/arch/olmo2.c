@@ -42,5 +42,5 @@ static const struct hf olmo2_hf = {
   .tensors = ".post_attention_layernorm .post_attention_norm\n"
              ".post_feedforward_layernorm .post_ffw_norm\n"};
 
-static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true, .check = olmo2_check,
-                                       .forward = olmo2_forward, .hf = &olmo2_hf};
+static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true,
+                                       .check = olmo2_check, .forward = olmo2_forward, .hf = &olmo2_hf};

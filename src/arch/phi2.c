@@ -26,5 +26,5 @@ static const struct hf phi2_hf = {
              ".mlp.fc1 .ffn_up\n"
              ".mlp.fc2 .ffn_down\n"};
 
-static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true, .forward = phi2_forward,
-                                      .hf = &phi2_hf};
+static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true,
+                                      .forward = phi2_forward, .hf = &phi2_hf};

@@ -22,5 +22,5 @@ static const struct hf phi3_hf = {
   .tensors = ".self_attn.qkv_proj .attn_qkv\n"
              ".mlp.gate_up_proj .ffn_up\n"};
 
-static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true, .forward = phi3_forward,
-                                      .hf = &phi3_hf};
+static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true,
+                                      .forward = phi3_forward, .hf = &phi3_hf};

@@ -9,5 +9,5 @@ static const struct hf qwen2_hf = {
   .classes = "Qwen2ForCausalLM Qwen2Model KORMoForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
   .keys = "", .tensors = ""};
 
-static const struct arch arch_qwen2 = {.name = "qwen2", .keys = qwen2_keys, .tensors = qwen2_tensors, .rope_neox = true, .forward = qwen2_forward,
-                                       .hf = &qwen2_hf};
+static const struct arch arch_qwen2 = {.name = "qwen2", .keys = qwen2_keys, .tensors = qwen2_tensors, .rope_neox = true,
+                                       .forward = qwen2_forward, .hf = &qwen2_hf};

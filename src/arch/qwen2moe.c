@@ -31,6 +31,5 @@ static const struct hf qwen2moe_hf = {
              ".mlp.shared_expert.down_proj .ffn_down_shexp\n"
              ".mlp.shared_expert_gate .ffn_gate_inp_shexp\n"};
 
-static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys,
-                                          .tensors = qwen2moe_tensors, .rope_neox = true,
+static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys, .tensors = qwen2moe_tensors, .rope_neox = true,
                                           .check = qwen2moe_check, .forward = qwen2moe_forward, .hf = &qwen2moe_hf};

@@ -9,5 +9,5 @@ static void qwen3_forward(struct tape *t, const struct model *m) { block_forward
 static const struct hf qwen3_hf = {
   .classes = "Qwen3ForCausalLM Qwen3Model", .prefixes = "model", .layer = "layers", .more = hf_decoder, .keys = "", .tensors = ""};
 
-static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true, .forward = qwen3_forward,
-                                       .hf = &qwen3_hf};
+static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true,
+                                       .forward = qwen3_forward, .hf = &qwen3_hf};

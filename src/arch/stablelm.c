@@ -38,6 +38,5 @@ static const struct hf stablelm_hf = {
   .tensors = ".self_attn.q_layernorm.norms.% .attn_q_norm\n"
              ".self_attn.k_layernorm.norms.% .attn_k_norm\n"};
 
-static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys,
-                                          .tensors = stablelm_tensors, .rope_neox = true,
+static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys, .tensors = stablelm_tensors, .rope_neox = true,
                                           .centred = true, .forward = stablelm_forward, .hf = &stablelm_hf};

@@ -12,6 +12,5 @@ static const struct hf starcoder2_hf = {
   .tensors = ".mlp.c_fc .ffn_up\n"
              ".mlp.c_proj .ffn_down\n"};
 
-static const struct arch arch_starcoder2 = {.name = "starcoder2", .keys = starcoder2_keys,
-                                            .tensors = starcoder2_tensors, .rope_neox = true,
-                                            .centred = true, .forward = starcoder2_forward, .hf = &starcoder2_hf};
+static const struct arch arch_starcoder2 = {.name = "starcoder2", .keys = starcoder2_keys, .tensors = starcoder2_tensors,
+                                            .rope_neox = true, .centred = true, .forward = starcoder2_forward, .hf = &starcoder2_hf};
