@@ -47,7 +47,7 @@ def encoder(*rows, layer, biases, norm):
     for i in range(2):
         for name, *shape in rows:
             out[layer % i + name + ".weight"] = shape
-            if biases or len(shape) == 1:
+            if len(shape) == 1 or biases and "gated" not in name:
                 out[layer % i + name + ".bias"] = shape[:1]
     return out
 
@@ -88,6 +88,15 @@ CASES = {
     "ernie4_5-moe": ("Ernie4_5_MoeConfig", "Ernie4_5_MoeForCausalLM", small(
         moe_num_experts=4, moe_k=2, moe_intermediate_size=48, moe_num_shared_experts=1, moe_layer_start_index=1, moe_layer_end_index=-1,
         num_hidden_layers=3), "BF16", "auto"),
+    "deepseek2": ("DeepseekV2Config", "DeepseekV2ForCausalLM", small(
+        num_hidden_layers=3, num_key_value_heads=4, q_lora_rank=None, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16,
+        n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=32, first_k_dense_replace=1, topk_method="greedy",
+        scoring_func="softmax", n_group=1, topk_group=1, rope_scaling={"rope_type": "yarn", "factor": 4.0, "mscale": 0.707, "mscale_all_dim": 0.707,
+                                                                       "original_max_position_embeddings": 64}), "BF16", "auto"),
+    "deepseek3": ("DeepseekV3Config", "DeepseekV3ForCausalLM", small(
+        num_hidden_layers=2, num_key_value_heads=4, q_lora_rank=32, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16,
+        n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=32, first_k_dense_replace=1, n_group=2, topk_group=1,
+        scoring_func="sigmoid", norm_topk_prob=True, routed_scaling_factor=2.5), "BF16", "auto"),
     "falcon-7b": ("FalconConfig", "FalconForCausalLM", dict(vocab_size=96, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_kv_heads=1,
                                                            multi_query=True, bias=False, parallel_attn=True), "BF16", "auto"),
     "falcon-40b": ("FalconConfig", "FalconForCausalLM", dict(vocab_size=96, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_kv_heads=2,
@@ -151,8 +160,9 @@ def converted(path, out, kind, known):
     if not known:  # transformers has another model of that name
         with open(os.path.join(path, "config.json")) as f:
             settings = json.load(f)
-    settings.setdefault("rotary_pct", 0.25)  # what the newest transformers hide
-    settings.setdefault("n_ctx", settings.get("n_positions"))
+    if known:  # what the newest transformers hide
+        settings.setdefault("rotary_pct", 0.25)
+        settings.setdefault("n_ctx", settings.get("n_positions"))
     make = ModelBase.from_model_architecture(get_model_architecture(settings, ModelType.TEXT))
     make.set_vocab = lambda self: None
     make(Path(path), getattr(gguf.LlamaFileType, kinds[kind]), Path(out), hparams=settings).write()

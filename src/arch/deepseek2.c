@@ -102,6 +102,7 @@ static const struct hf deepseek2_hf = {
           "expert_shared_count u n_shared_experts|0\n"
           "expert_weights_scale f routed_scaling_factor\n"
           "expert_weights_norm b norm_topk_prob=true\n"
+          "expert_gating_func u scoring_func=softmax*1|scoring_func=sigmoid*2|class=DeepseekV3ForCausalLM*2\n"
           "rope.dimension_count u qk_rope_head_dim\n"
           "rope.scaling.yarn_log_multiplier f 0.1*rope.mscale_all_dim\n",
   .tensors = HF_EXPERTS HF_SHARED_EXPERTS
