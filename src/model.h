@@ -135,22 +135,6 @@ struct hf {
   const char *more;      // likewise, shared with other architectures; or NULL
   const char *left_out;  // parts of the names of tensors that nobody needs, a space between; or NULL
 };
-/* Names that most decoders have: more of struct hf. */
-static const char hf_decoder[] =
-  "embed_tokens token_embd\n"
-  "norm output_norm\n"
-  "lm_head output\n"
-  ".input_layernorm .attn_norm\n"
-  ".self_attn.q_proj .attn_q\n"
-  ".self_attn.k_proj .attn_k\n"
-  ".self_attn.v_proj .attn_v\n"
-  ".self_attn.o_proj .attn_output\n"
-  ".self_attn.q_norm .attn_q_norm\n"
-  ".self_attn.k_norm .attn_k_norm\n"
-  ".post_attention_layernorm .ffn_norm\n"
-  ".mlp.gate_proj .ffn_gate\n"
-  ".mlp.up_proj .ffn_up\n"
-  ".mlp.down_proj .ffn_down\n";
 
 /* ---- opening ---- */
 
