@@ -33,6 +33,7 @@ static bool wordpiece_end(struct token_run *r, struct wordpiece_word *w) {
     uint64_t h = TOKEN_HASH_START;
     int32_t best = TOKEN_NONE;
     size_t best_end = at, limit = w->len - at > v->max_piece ? at + v->max_piece : w->len;
+    if (at > 0 && str_starts((struct str){w->text + at, w->len - at}, TOKEN_SPACE)) limit = at; // what would match begins a word
     for (size_t end = at; end < limit;) {
       size_t next = end + 1;
       while (next < w->len && ((uint8_t)w->text[next] & 0xC0) == 0x80) next++;
