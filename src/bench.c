@@ -67,9 +67,9 @@ static bool bench_roof(struct engine *g, struct bench_roof *roof, struct bk_erro
   *roof = (struct bench_roof){0, 0};
   for (int i = 0; i < 7; i++) {
     double start = os_seconds(), ops = 0;
-    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_read, &p);
+    cpu_pool_run(&g->cpu.pool, 1, &p.n_threads, bench_read, &p);
     double middle = os_seconds(), gb = BENCH_READ / (middle - start) / 1e9;
-    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_compute, &p);
+    cpu_pool_run(&g->cpu.pool, 1, &p.n_threads, bench_compute, &p);
     double end = os_seconds();
     for (int t = 0; t < p.n_threads; t++) ops += p.operations[t];
     if (gb > roof->gb_per_second) roof->gb_per_second = gb;

@@ -237,7 +237,7 @@ static const struct quant *convert_choose(const struct convert_plan *p, const st
 
 struct convert_job {
   struct convert_writer writer;
-  struct pool pool;
+  struct cpu_pool pool;
   const struct gguf_tensor *tensor;
   const struct quant *from, *to;
   const char *in;         // of the batch
@@ -277,7 +277,7 @@ static bool convert_weights(struct convert_job *j, uint64_t done, uint64_t total
     j->n_weights = left < (size_t)CONVERT_BATCH * CONVERT_CHUNK ? left : (size_t)CONVERT_BATCH * CONVERT_CHUNK;
     size_t in_bytes = j->n_weights / block * j->from->block_bytes;
     int chunks = (int)((j->n_weights + CONVERT_CHUNK - 1) / CONVERT_CHUNK);
-    if (j->from != j->to) pool_run(&j->pool, 1, &chunks, convert_chunk, j);
+    if (j->from != j->to) cpu_pool_run(&j->pool, 1, &chunks, convert_chunk, j);
     if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " holds a NaN or an infinity", STR_ARG(t->name));
     if (j->from == j->to) convert_put(&j->writer, (struct str){j->in, in_bytes});
     else convert_put(&j->writer, (struct str){j->out, j->n_weights / (size_t)j->to->block * j->to->block_bytes});
@@ -381,12 +381,12 @@ static bool convert_quantize(const char *in, const char *out, const char *type, 
   const struct quant **types = ARENA_NEW(a, const struct quant *, (size_t)g.n_tensors + 1);
   j.out = arena_raw(a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
   if (!types || !j.out) err_set(e, ERR_OS, "%s: no memory for a batch of weights", in);
-  bool ok = !e->code && convert_check(&g, r, e) && pool_open(&j.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, a, e);
+  bool ok = !e->code && convert_check(&g, r, e) && cpu_pool_open(&j.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, a, e);
   if (ok && convert_begin(&j.writer, out, a, e)) {
     convert_write(&j, &g, &p, types);
     convert_end(&j.writer);
   }
-  pool_close(&j.pool);
+  cpu_pool_close(&j.pool);
   gguf_close(&g);
   r->bytes_out = j.writer.at;
   r->type = p.mix->name;

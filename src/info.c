@@ -86,7 +86,7 @@ static void info_person(const struct engine *g, const char *path, struct buf *b)
              (double)p.mapped / 1e6);
   buf_printf(b, "  keys, values  %8.1f MB: %d pages of %d tokens\n", (double)p.keys_values / 1e6,
              g->options.n_sequences * engine_max_pages(g), KV_PAGE);
-  buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, ENGINE_ROWS,
+  buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, engine_rows(g),
              g->options.n_threads);
   buf_printf(b, "  tables        %8.1f MB\n  total         %8.1f MB\n", (double)p.tables / 1e6, (double)p.total / 1e6);
   buf_printf(b, "runs on       %s, %d threads\n", kern_names[g->options.isa], g->options.n_threads);

@@ -260,7 +260,7 @@ static void tr_ready(bool exact, enum kv_type type, int n_threads) {
 }
 
 static void tr_end(void) {
-  pool_close(&tr.cpu.pool);
+  cpu_pool_close(&tr.cpu.pool);
   os_release(tr.kv.memory);
 }
 
