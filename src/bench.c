@@ -261,3 +261,43 @@ static const struct bench_case bench_standard[] = {
   {BENCH_LOAD, 0, 0, 1}, {BENCH_PREFILL, 16, 0, 1}, {BENCH_PREFILL, 64, 0, 1}, {BENCH_PREFILL, 512, 0, 1}, {BENCH_DECODE, 128, 0, 1},
   {BENCH_DECODE, 32, 2048, 1}, {BENCH_BATCH, 32, 0, 2}, {BENCH_BATCH, 32, 0, 4}, {BENCH_BATCH, 32, 0, 8}, {BENCH_BATCH, 32, 0, 16},
 };
+
+/* ---- text to ids ---- */
+
+/* One run over the whole text, or over each of its lines: the ids it gave, or -1. */
+static int64_t bench_encode(const struct vocab *v, struct str text, bool lines, struct arena a, int32_t *ids, int bound, int64_t *texts,
+                            struct bk_error *e) {
+  int64_t total = 0;
+  *texts = 0;
+  for (size_t at = 0, end; at < text.len; at = end + 1, ++*texts) {
+    const char *stop = lines ? memchr(text.ptr + at, '\n', text.len - at) : NULL;
+    int n;
+    end = stop ? (size_t)(stop - text.ptr) : text.len;
+    if (!token_encode(v, str_slice(text, at, end), (struct token_options){true, false}, a, ids, bound, &n, e)) return -1;
+    total += n;
+  }
+  return total;
+}
+
+/* The tokenizer of a vocabulary on a text, in one thread; needs no weights. */
+static bool bench_tokenize(const struct vocab *v, struct str text, bool lines, int repeat, bool json, FILE *out, struct arena a,
+                           struct bk_error *e) {
+  struct bench_result all[BENCH_MAX_REPEAT] = {{0, 0, 0, 0}};
+  size_t bound = token_bound(v, text.len);
+  int32_t *ids = arena_raw(&a, bound, sizeof *ids, sizeof *ids);
+  int64_t n = 0, texts = 0;
+  if (!ids) return err_set(e, ERR_DATA, "the text is too long");
+  for (int i = -1; i < repeat && n >= 0; i++) { // the first is not counted
+    double start = os_seconds();
+    n = bench_encode(v, text, lines, a, ids, (int)bound, &texts, e);
+    all[i < 0 ? 0 : i] = (struct bench_result){os_seconds() - start, (double)n, (double)text.len, 0};
+  }
+  if (n < 0) return false;
+  bench_sort(all, repeat);
+  const struct bench_result *r = &all[repeat / 2];
+  fprintf(out, json ? "{\"test\":\"%s\",\"bytes\":%.0f,\"texts\":%.0f,\"tokens\":%.0f,\"tokens_per_second\":%.0f,\"mb_per_second\":%.3f,"
+                      "\"seconds\":%.6f}\n"
+                    : "%-8s %.0f bytes in %.0f texts, %.0f tokens: %.0f tokens/s, %.2f MB/s (%.6f s)\n",
+          "tokenize", r->bytes, (double)texts, r->tokens, r->tokens / r->seconds, r->bytes / r->seconds / 1e6, r->seconds);
+  return true;
+}

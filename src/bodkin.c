@@ -61,6 +61,10 @@
 #endif
 #include "store.c"
 #include "convert.c"
+#include "convert_token.c"
+#include "convert_safetensors.c"
+#include "convert_grid.c"
+#include "convert_hf.c"
 #include "bench.c"
 #include "eval.c"
 #include "info.c"

@@ -16,7 +16,7 @@ enum { MAIN_WORDS = 64 }; // most arguments that are no options
 enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
-  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *against, *socket, *gpu, *chat_template, *config;
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
@@ -62,7 +62,7 @@ static const struct option options_table[] = {
   {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
   {"profile", 0, OPTION_FLAG, OPTION(profile), 0, 0, "          where the time goes, operation by operation (bench)"},
   {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
-  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch or load (bench)"},
+  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch, load or tokenize (bench)"},
   {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
   {"depth", 0, OPTION_INT, OPTION(depth), 0, 1 << 26, "N           tokens that are there before (bench)"},
   {"repeat", 0, OPTION_INT, OPTION(repeat), 1, BENCH_MAX_REPEAT, "R          runs of which the median counts (bench)"},
@@ -70,6 +70,7 @@ static const struct option options_table[] = {
   {"chunk", 0, OPTION_INT, OPTION(chunk), 1, 1 << 20, "N           most tokens of one prompt in a step (eval)"},
   {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
   {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
+  {"type", 0, OPTION_TEXT, OPTION(type), 0, 0, "TYPE         of the matrices: F16, Q8_0, Q4_K_M ...; default: 16 bits, codes as they are (convert)"},
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
@@ -568,8 +569,21 @@ static bool main_bench_context(struct options *o, int64_t wanted, struct bk_erro
   return true;
 }
 
+static bool main_bench_tokenize(const struct options *o, struct bk_error *e) {
+  static struct gguf g;
+  struct vocab *v;
+  struct str text;
+  const char *path;
+  FILE *in;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
+  if (!main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
+  return bench_tokenize(v, text, o->lines != 0, o->repeat > 0 ? (int)o->repeat : 5, o->json != 0, stdout, main_memory, e) && main_flush(e);
+}
+
 static bool main_bench(const struct options *o, struct bk_error *e) {
   static struct engine g;
+  if (o->test && str_is(str_from(o->test), "tokenize")) return main_bench_tokenize(o, e);
+  if (o->n_words) return err_set(e, ERR_USAGE, "a text is only for --test tokenize: what is \"%s\"?", o->words[0]);
   struct options wide = *o;
   struct bench_case one = {BENCH_TESTS, (int)(o->n > 0 ? o->n : 128), (int)o->depth, (int)(o->batch > 0 ? o->batch : 1)};
   for (int i = 0; i < BENCH_TESTS && o->test; i++)
@@ -631,23 +645,29 @@ static bool main_pull(const struct options *o, struct bk_error *e) {
 
 static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
 
-static bool main_quantize(const struct options *o, struct bk_error *e) {
+/* A file made of a file or of a folder. */
+static bool main_make(const struct options *o, bool folder, struct bk_error *e) {
   struct options named = *o;
   struct convert_report r;
   const char *path;
   double start = os_seconds();
-  if (o->n_words != 3) return err_set(e, ERR_USAGE, "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
+  if (o->n_words != (folder ? 2 : 3))
+    return err_set(e, ERR_USAGE, folder ? "usage: bodkin convert DIR OUT.gguf [--type TYPE]" : "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
   named.model = o->words[0];
-  if (!main_model_path(&named, &path, e)) return false;
+  if (!folder && !main_model_path(&named, &path, e)) return false;
   bool terminal = isatty(STDERR_FILENO);
-  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r,
-                             &main_memory, e);
+  void (*progress)(double) = terminal ? main_quantize_progress : NULL;
+  bool ok = folder ? hf_convert(o->words[0], o->words[1], o->type, (int)o->threads, progress, &r, e)
+                   : convert_quantize(path, o->words[1], o->words[2], (int)o->threads, progress, &r, &main_memory, e);
   if (terminal) fputs("\r     \r", stderr);
   if (!ok) return false;
   fprintf(stderr, "[%s, %.1f million weights, %.1f MB to %.1f MB, %.1f s]\n", r.type, (double)r.n_weights / 1e6, (double)r.bytes_in / 1e6,
           (double)r.bytes_out / 1e6, os_seconds() - start);
   return true;
 }
+
+static bool main_quantize(const struct options *o, struct bk_error *e) { return main_make(o, false, e); }
+static bool main_convert(const struct options *o, struct bk_error *e) { return main_make(o, true, e); }
 
 static bool main_absent(const struct options *o, struct bk_error *e) {
   (void)o;
@@ -665,16 +685,16 @@ static const struct command {
   {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
   {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
-  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
+  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 1},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
   {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
+  {"convert", "DIR OUT.gguf [--type TYPE]", "a Hugging Face folder (safetensors, config, tokenizer) to GGUF", main_convert, 3},
   {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
   {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
   {"embed", NULL, NULL, main_absent, MAIN_WORDS},
   {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
   {"batch", NULL, NULL, main_absent, MAIN_WORDS},
   {"serve", NULL, NULL, main_absent, MAIN_WORDS},
-  {"convert", NULL, NULL, main_absent, MAIN_WORDS},
 };
 
 static void main_help(void) {

@@ -122,6 +122,33 @@ struct arch {
   const struct hf *hf;              // how a Hugging Face folder describes it; NULL: `bodkin convert` cannot read it
 };
 
+/* How a Hugging Face folder describes an architecture; convert_hf.c reads it and explains the lines. */
+struct hf {
+  const char *classes;   // what config.json may call it, a space between
+  const char *prefixes;  // that tensors' names may have in front and lose, a space between
+  const char *layer;     // what stands before the number of a layer: "layers"
+  const char *keys;      // lines "SUFFIX TYPE VALUE" beside those that all have
+  const char *tensors;   // lines "THEIRS OURS HOW"
+  const char *more;      // likewise, shared with other architectures; or NULL
+  const char *left_out;  // parts of the names of tensors that nobody needs, a space between; or NULL
+};
+/* Names that most decoders have: more of struct hf. */
+static const char hf_decoder[] =
+  "embed_tokens token_embd\n"
+  "norm output_norm\n"
+  "lm_head output\n"
+  ".input_layernorm .attn_norm\n"
+  ".self_attn.q_proj .attn_q\n"
+  ".self_attn.k_proj .attn_k\n"
+  ".self_attn.v_proj .attn_v\n"
+  ".self_attn.o_proj .attn_output\n"
+  ".self_attn.q_norm .attn_q_norm\n"
+  ".self_attn.k_norm .attn_k_norm\n"
+  ".post_attention_layernorm .ffn_norm\n"
+  ".mlp.gate_proj .ffn_gate\n"
+  ".mlp.up_proj .ffn_up\n"
+  ".mlp.down_proj .ffn_down\n";
+
 /* ---- opening ---- */
 
 /* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. n_context: positions of a

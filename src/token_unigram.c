@@ -14,14 +14,6 @@ struct unigram_best { // the best way to reach a byte of the normalised text
 
 /* ---- prefixes ---- */
 
-static uint64_t unigram_bits(uint64_t h) { // three of the 64 bits of a word, from bits the slot does not use
-  return 1ull << (h >> 58) | 1ull << (h >> 52 & 63) | 1ull << (h >> 46 & 63);
-}
-static uint64_t unigram_mix(uint64_t h) {
-  h = (h ^ h >> 31) * 0xBF58476D1CE4E5B9u;
-  return h ^ h >> 29;
-}
-
 static size_t unigram_char(struct str s, size_t at) { // the end of the character at `at`
   at++;
   while (at < s.len && ((uint8_t)s.ptr[at] & 0xC0) == 0x80) at++;
@@ -43,8 +35,8 @@ static bool unigram_load(struct vocab *v, struct arena *a, struct bk_error *e) {
     if ((v->attr[id] & TOKEN_NORMAL) && (double)token_score(v, id) < worst) worst = (double)token_score(v, id);
   }
   while (size * 6 < n) size *= 2; // about 10 bits a prefix, many of which are the same
-  uint64_t *prefixes = ARENA_NEW(a, uint64_t, size);
-  if (!prefixes) return err_set(e, ERR_OS, "no memory for the prefixes of %d tokens", (int)v->n_tokens);
+  uint64_t *filter = ARENA_NEW(a, uint64_t, size);
+  if (!filter) return err_set(e, ERR_OS, "no memory for the prefixes of %d tokens", (int)v->n_tokens);
   for (int32_t id = 0; id < v->n_tokens; id++) {
     if (!unigram_usable(v, id)) continue;
     struct str s = token_text(v, id);
@@ -52,12 +44,11 @@ static bool unigram_load(struct vocab *v, struct arena *a, struct bk_error *e) {
     for (size_t at = 0, next; at < s.len; at = next) {
       next = unigram_char(s, at);
       h = token_hash_more(h, str_slice(s, at, next));
-      uint64_t m = unigram_mix(h);
-      prefixes[m & (size - 1)] |= unigram_bits(m);
+      bpe_filter_add(filter, size - 1, h);
     }
   }
-  v->prefixes = prefixes;
-  v->prefixes_mask = size - 1;
+  v->filter = filter;
+  v->filter_mask = size - 1;
   v->unk_score = (double)((float)worst - 10.0f);
   return true;
 }
@@ -139,8 +130,7 @@ static void unigram_from(const struct vocab *v, struct str s, size_t at, struct 
   for (size_t end = at, next; end < s.len; end = next) {
     next = unigram_char(s, end);
     h = token_hash_more(h, str_slice(s, end, next));
-    uint64_t m = unigram_mix(h), bits = unigram_bits(m);
-    if ((v->prefixes[m & v->prefixes_mask] & bits) != bits || next - at > v->max_piece) break;
+    if (!bpe_filter_has(v, h) || next - at > v->max_piece) break;
     int32_t id = token_find_hash(v, h, str_slice(s, at, next), STR_NONE);
     if (id < 0 || !unigram_usable(v, id)) continue;
     single |= next == first;

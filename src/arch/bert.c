@@ -18,4 +18,5 @@ static void bert_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_bert = {.name = "bert", .keys = bert_keys, .tensors = bert_tensors, .centred = true, .forward = bert_forward};
+static const struct arch arch_bert = {.name = "bert", .keys = bert_keys, .tensors = bert_tensors, .centred = true,
+                                      .forward = bert_forward};

@@ -21,6 +21,5 @@ static void command_r_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys,
-                                           .tensors = command_r_tensors, .centred = true,
+static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys, .tensors = command_r_tensors, .centred = true,
                                            .forward = command_r_forward};

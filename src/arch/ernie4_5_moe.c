@@ -14,6 +14,6 @@ static bool ernie4_5_moe_check(struct model *m, struct bk_error *e) {
 
 static void ernie4_5_moe_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_ernie4_5_moe = {.name = "ernie4_5-moe", .keys = ernie4_5_moe_keys,
-                                              .tensors = ernie4_5_moe_tensors,
-                                              .check = ernie4_5_moe_check, .forward = ernie4_5_moe_forward};
+static const struct arch arch_ernie4_5_moe = {
+  .name = "ernie4_5-moe", .keys = ernie4_5_moe_keys, .tensors = ernie4_5_moe_tensors, .check = ernie4_5_moe_check,
+  .forward = ernie4_5_moe_forward};

@@ -24,6 +24,5 @@ static void falcon_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys,
-                                        .tensors = falcon_tensors, .rope_neox = true,
+static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys, .tensors = falcon_tensors, .rope_neox = true,
                                         .centred = true, .forward = falcon_forward};

@@ -11,5 +11,5 @@ static bool gemma_check(struct model *m, struct bk_error *e) {
 
 static void gemma_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_GELU_TANH); }
 
-static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true, .check = gemma_check,
-                                       .forward = gemma_forward};
+static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true,
+                                       .check = gemma_check, .forward = gemma_forward};

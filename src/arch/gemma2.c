@@ -30,6 +30,5 @@ static void gemma2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys,
-                                        .tensors = gemma2_tensors, .rope_neox = true,
+static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys, .tensors = gemma2_tensors, .rope_neox = true,
                                         .check = gemma2_check, .forward = gemma2_forward};

@@ -8,4 +8,5 @@ static bool gemma_embedding_check(struct model *m, struct bk_error *e) {
 }
 
 static const struct arch arch_gemma_embedding = {
-  .name = "gemma-embedding", .keys = gemma3_keys, .tensors = gemma_embedding_tensors, .rope_neox = true, .check = gemma_embedding_check, .forward = gemma3_forward};
+  .name = "gemma-embedding", .keys = gemma3_keys, .tensors = gemma_embedding_tensors, .rope_neox = true, .check = gemma_embedding_check,
+  .forward = gemma3_forward};

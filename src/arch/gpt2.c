@@ -21,4 +21,5 @@ static void gpt2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gpt2 = {.name = "gpt2", .keys = gpt2_keys, .tensors = gpt2_tensors, .centred = true, .forward = gpt2_forward};
+static const struct arch arch_gpt2 = {.name = "gpt2", .keys = gpt2_keys, .tensors = gpt2_tensors, .centred = true,
+                                      .forward = gpt2_forward};

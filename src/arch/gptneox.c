@@ -25,6 +25,5 @@ static void gptneox_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys,
-                                         .tensors = gptneox_tensors, .rope_neox = true,
+static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys, .tensors = gptneox_tensors, .rope_neox = true,
                                          .centred = true, .forward = gptneox_forward};

@@ -18,6 +18,5 @@ static void jina_bert_v2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_jina_bert_v2 = {.name = "jina-bert-v2", .keys = jina_bert_v2_keys,
-                                              .tensors = jina_bert_v2_tensors,
-                                              .centred = true, .forward = jina_bert_v2_forward};
+static const struct arch arch_jina_bert_v2 = {
+  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .forward = jina_bert_v2_forward};

@@ -32,6 +32,6 @@ static void modern_bert_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_modern_bert = {.name = "modern-bert", .keys = modern_bert_keys,
-                                             .tensors = modern_bert_tensors,
-                                             .rope_neox = true, .centred = true, .forward = modern_bert_forward};
+static const struct arch arch_modern_bert = {
+  .name = "modern-bert", .keys = modern_bert_keys, .tensors = modern_bert_tensors, .rope_neox = true, .centred = true,
+  .forward = modern_bert_forward};

@@ -12,6 +12,5 @@ static void nomic_bert_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys,
-                                            .tensors = nomic_bert_tensors, .rope_neox = true,
-                                            .centred = true, .forward = nomic_bert_forward};
+static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys, .tensors = nomic_bert_tensors,
+                                            .rope_neox = true, .centred = true, .forward = nomic_bert_forward};

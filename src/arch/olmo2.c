@@ -36,5 +36,5 @@ static void olmo2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true, .check = olmo2_check,
-                                       .forward = olmo2_forward};
+static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true,
+                                       .check = olmo2_check, .forward = olmo2_forward};

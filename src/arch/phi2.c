@@ -15,4 +15,5 @@ static void phi2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true, .forward = phi2_forward};
+static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true,
+                                      .forward = phi2_forward};

@@ -12,4 +12,5 @@ static const struct tensor_row *const phi3_tensors[] = {rows_model, rows_attn_no
 
 static void phi3_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true, .forward = phi3_forward};
+static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true,
+                                      .forward = phi3_forward};

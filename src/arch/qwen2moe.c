@@ -21,6 +21,5 @@ static bool qwen2moe_check(struct model *m, struct bk_error *e) {
 
 static void qwen2moe_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys,
-                                          .tensors = qwen2moe_tensors, .rope_neox = true,
+static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys, .tensors = qwen2moe_tensors, .rope_neox = true,
                                           .check = qwen2moe_check, .forward = qwen2moe_forward};

@@ -6,4 +6,5 @@ static const struct tensor_row *const qwen3_tensors[] = {rows_model, rows_attn_n
 
 static void qwen3_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true, .forward = qwen3_forward};
+static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true,
+                                       .forward = qwen3_forward};

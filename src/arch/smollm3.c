@@ -16,5 +16,4 @@ static void smollm3_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_smollm3 = {.name = "smollm3", .keys = smollm3_keys,
-                                         .tensors = smollm3_tensors, .forward = smollm3_forward};
+static const struct arch arch_smollm3 = {.name = "smollm3", .keys = smollm3_keys, .tensors = smollm3_tensors, .forward = smollm3_forward};

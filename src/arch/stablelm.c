@@ -28,6 +28,5 @@ static void stablelm_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys,
-                                          .tensors = stablelm_tensors, .rope_neox = true,
+static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys, .tensors = stablelm_tensors, .rope_neox = true,
                                           .centred = true, .forward = stablelm_forward};
