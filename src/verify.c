@@ -520,21 +520,24 @@ static int verify_prompt(const struct engine *g, struct arena a, int32_t ids[VER
   return most;
 }
 
+static int verify_width(const struct model *m) { // a ranker's head gives few logits
+  return m->tape.result == VALUE_NONE ? (int)m->hp.n_embd : m->tape.values[m->tape.result].width;
+}
+
 /* The same ids every time, in steps of at most `chunk`: logits of all positions, or the vector of a model that has none. */
 static bool verify_pass(struct engine *g, int chunk, struct arena a, struct verify_pass *p, float *kept, uint8_t digest[32],
                         struct bk_error *e) {
-  const struct hparams *hp = &g->model.hp;
   int32_t ids[VERIFY_TOKENS];
   bool wanted[VERIFY_TOKENS], logits = verify_has_logits(g);
   int n = verify_prompt(g, a, ids);
   struct pool pool;
-  *p = (struct verify_pass){.width = (int)(logits ? hp->n_vocab : hp->n_embd), .rows = !logits ? 1 : n < VERIFY_KEPT ? n : VERIFY_KEPT,
+  *p = (struct verify_pass){.width = verify_width(&g->model), .rows = !logits ? 1 : n < VERIFY_KEPT ? n : VERIFY_KEPT,
                             .hash = hash_sha256_init(), .kept = kept};
   memset(wanted, 1, sizeof wanted);
   struct request r = {.ids = ids, .n_prompt = n, .n_max = n, .wanted = wanted, .logits = logits ? verify_logits : NULL, .context = p};
   if (!logits) {
     float *vector = ARENA_NEW(&a, float, (size_t)p->width);
-    if (!vector || !pool_new(&pool, pool_kind(hp), p->width, &a)) return err_set(e, ERR_OS, "no memory for a vector");
+    if (!vector || !pool_new(&pool, pool_kind(&g->model.hp), p->width, &a)) return err_set(e, ERR_OS, "no memory for a vector");
     r.pool = &pool;
     if (!engine_submit(g, &r, e)) return false;
     while (engine_step(g)) {}
@@ -612,7 +615,7 @@ static void verify_exact(struct verify *r, const char *path, const struct engine
 }
 
 static void verify_run(struct verify *r, const char *path, const struct engine_options *options, struct arena a) {
-  size_t floats = verify_has_logits(r->g) ? (size_t)r->g->model.hp.n_vocab * VERIFY_KEPT : (size_t)r->g->model.hp.n_embd;
+  size_t floats = (size_t)verify_width(&r->g->model) * VERIFY_KEPT;
   float *fast = ARENA_NEW(&a, float, floats), *exact = ARENA_NEW(&a, float, floats);
   if (!fast || !exact) return; // more than there is memory for
   verify_steps(r, fast, a);
