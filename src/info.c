@@ -31,6 +31,25 @@ static void info_types(const struct gguf *g, bool json, struct buf *b) {
   }
 }
 
+/* How the weights of a type are computed with: as which packed form, or by themselves where they are no matrix that is
+ * multiplied by. "Q4_1 as q4m"; members of a JSON object if json. */
+static void info_runs(const struct model *m, bool json, struct buf *b) {
+  const struct gguf *g = &m->gguf;
+  bool any = false;
+  for (int i = 0; i < ARRAY_LEN(quant_table); i++) {
+    const struct quant *q = quant_table[i];
+    int matrices = 0, tensors = 0;
+    for (int k = 0; k < m->n_matrices; k++) matrices += m->matrices[k]->quant == q;
+    for (int k = 0; k < g->n_tensors; k++) tensors += g->tensors[k].type == q->type;
+    if (!tensors) continue;
+    if (any) buf_put(b, STR(", "));
+    any = true;
+    if (json) buf_printf(b, "\"%s\":\"%s\"", q->name, matrices ? form_shapes[q->form].name : "unpacked");
+    else if (matrices) buf_printf(b, "%s as %s", q->name, form_shapes[q->form].name);
+    else buf_printf(b, "%s unpacked", q->name);
+  }
+}
+
 static void info_json(const struct engine *g, const char *path, bool tape, struct buf *b) {
   const struct model *m = &g->model;
   struct engine_plan p = engine_plan(g);
@@ -51,8 +70,10 @@ static void info_json(const struct engine *g, const char *path, bool tape, struc
              g->options.n_context, template.ptr ? "true" : "false");
   buf_printf(b, "\"memory\":{\"weights_mapped\":%zu,\"weights_packed\":%zu,\"keys_values\":%zu,\"scratch\":%zu,\"tables\":%zu,"
                 "\"total\":%zu},"
-                "\"threads\":%d,\"isa\":\"%s\"",
+                "\"threads\":%d,\"isa\":\"%s\",\"runs\":{",
              p.mapped, p.packed, p.keys_values, p.scratch, p.tables, p.total, g->options.n_threads, kern_names[g->options.isa]);
+  info_runs(m, true, b);
+  buf_byte(b, '}');
   for (int i = 0; tape && i < m->tape.n_ops; i++) { // its lines, as a person sees them
     char line[1024];
     struct buf text = {line, 0, sizeof line, false};
@@ -89,7 +110,10 @@ static void info_person(const struct engine *g, const char *path, struct buf *b)
   buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, engine_rows(g),
              g->options.n_threads);
   buf_printf(b, "  tables        %8.1f MB\n  total         %8.1f MB\n", (double)p.tables / 1e6, (double)p.total / 1e6);
-  buf_printf(b, "runs on       %s, %d threads\n", kern_names[g->options.isa], g->options.n_threads);
+  buf_printf(b, "runs on       %s, %d threads%s\n  weights       ", kern_names[g->options.isa], g->options.n_threads,
+             g->options.isa == ISA_SCALAR ? ": plain C, the same answers, slowly" : "");
+  info_runs(m, false, b);
+  buf_byte(b, '\n');
 }
 
 /* Prints what a file holds and needs. Error as for opening it. */

@@ -505,14 +505,20 @@ static bool main_decode(const struct vocab *v, struct str text, struct bk_error 
   return main_flush(e);
 }
 
-static bool main_tokenize(const struct options *o, struct bk_error *e) {
-  const char *path;
+/* The vocabulary of a file, whether it holds weights or not. */
+static bool main_vocabulary(const struct options *o, struct vocab **v, struct bk_error *e) {
   static struct gguf g;
+  const char *path;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e)) return false;
+  if (!token_load(&g, &main_memory, v, e)) err_prefix(e, path);
+  return !e->code;
+}
+
+static bool main_tokenize(const struct options *o, struct bk_error *e) {
   struct vocab *v;
   FILE *in;
   struct str all, line;
-  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
-  if (!main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
   if (!o->lines) return o->decode ? main_decode(v, all, e) : main_encode(v, all, o, e);
   for (size_t at = 0; at < all.len; at += line.len + 1) {
     size_t end = str_find(all, STR("\n"), at);
@@ -549,7 +555,8 @@ static bool main_eval(const struct options *o, struct bk_error *e) {
     const char *path;
     if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
     engine = words.n_tensors > 0;
-    if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
+    if (!engine && !token_load(&words, &main_memory, &v, e)) err_prefix(e, path);
+    if (e->code) return false;
     if (engine) gguf_close(&words);
     if (engine && !main_load(&narrow, &g, e)) return false;
   }
@@ -578,13 +585,10 @@ static bool main_bench_context(struct options *o, int64_t wanted, struct bk_erro
 }
 
 static bool main_bench_tokenize(const struct options *o, struct bk_error *e) {
-  static struct gguf g;
   struct vocab *v;
   struct str text;
-  const char *path;
   FILE *in;
-  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
-  if (!main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
   return bench_tokenize(v, text, o->lines != 0, o->repeat > 0 ? (int)o->repeat : 5, o->json != 0, stdout, main_memory, e) && main_flush(e);
 }
 

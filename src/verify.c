@@ -482,21 +482,24 @@ static void verify_chat(struct verify *r, struct arena a) {
 /* ---- a short forward pass ---- */
 
 struct verify_pass {
-  int n_vocab;
+  int width, rows;           // floats of a position's logits, positions of them that are kept; or of the one vector
   int n;                     // positions so far
-  uint64_t bad;              // logits that are not finite
-  struct hash_sha256 hash;   // over all logits
-  float *kept;               // (VERIFY_KEPT, n_vocab) of the last positions, or NULL
+  uint64_t bad;              // numbers that are not finite
+  struct hash_sha256 hash;   // over all of them
+  float *kept;               // (rows, width) of the last positions, or NULL
 };
 
-static int32_t verify_logits(struct request *r, int position, const float *logits) {
-  struct verify_pass *p = r->context;
-  size_t bytes = sizeof *logits * (size_t)p->n_vocab;
-  for (int i = 0; i < p->n_vocab; i++) p->bad += logits[i] - logits[i] != 0;
-  hash_sha256_update(&p->hash, (struct str){(const char *)logits, bytes});
-  if (p->kept && position >= r->n_prompt - VERIFY_KEPT)
-    memcpy(p->kept + (size_t)(r->n_prompt - 1 - position) * (size_t)p->n_vocab, logits, bytes);
+static bool verify_has_logits(const struct engine *g) { return g->model.tape.result != VALUE_NONE; }
+
+static void verify_take(struct verify_pass *p, const float *x, int back) {
+  for (int i = 0; i < p->width; i++) p->bad += x[i] - x[i] != 0;
+  hash_sha256_update(&p->hash, (struct str){(const char *)x, sizeof *x * (size_t)p->width});
+  if (p->kept && back < p->rows) memcpy(p->kept + (size_t)back * (size_t)p->width, x, sizeof *x * (size_t)p->width);
   p->n++;
+}
+
+static int32_t verify_logits(struct request *r, int position, const float *logits) {
+  verify_take(r->context, logits, r->n_prompt - 1 - position);
   return -1;
 }
 
@@ -517,18 +520,34 @@ static int verify_prompt(const struct engine *g, struct arena a, int32_t ids[VER
   return most;
 }
 
-/* The same ids every time, in steps of at most `chunk`. */
+static int verify_width(const struct model *m) { // a ranker's head gives few logits
+  return m->tape.result == VALUE_NONE ? (int)m->hp.n_embd : m->tape.values[m->tape.result].width;
+}
+
+/* The same ids every time, in steps of at most `chunk`: logits of all positions, or the vector of a model that has none. */
 static bool verify_pass(struct engine *g, int chunk, struct arena a, struct verify_pass *p, float *kept, uint8_t digest[32],
                         struct bk_error *e) {
   int32_t ids[VERIFY_TOKENS];
-  bool wanted[VERIFY_TOKENS];
+  bool wanted[VERIFY_TOKENS], logits = verify_has_logits(g);
   int n = verify_prompt(g, a, ids);
-  *p = (struct verify_pass){.n_vocab = (int)g->model.hp.n_vocab, .hash = hash_sha256_init(), .kept = kept};
+  struct pool pool;
+  *p = (struct verify_pass){.width = verify_width(&g->model), .rows = !logits ? 1 : n < VERIFY_KEPT ? n : VERIFY_KEPT,
+                            .hash = hash_sha256_init(), .kept = kept};
   memset(wanted, 1, sizeof wanted);
-  struct request r = {.ids = ids, .n_prompt = n, .n_max = n, .wanted = wanted, .logits = verify_logits, .context = p};
-  g->options.chunk = chunk;
-  if (!engine_submit(g, &r, e)) return false;
-  while (engine_step(g)) {}
+  struct request r = {.ids = ids, .n_prompt = n, .n_max = n, .wanted = wanted, .logits = logits ? verify_logits : NULL, .context = p};
+  if (!logits) {
+    float *vector = ARENA_NEW(&a, float, (size_t)p->width);
+    if (!vector || !pool_new(&pool, pool_kind(&g->model.hp), p->width, &a)) return err_set(e, ERR_OS, "no memory for a vector");
+    r.pool = &pool;
+    if (!engine_submit(g, &r, e)) return false;
+    while (engine_step(g)) {}
+    p->bad += !pool_vector(&pool, vector);
+    verify_take(p, vector, 0);
+  } else {
+    g->options.chunk = chunk;
+    if (!engine_submit(g, &r, e)) return false;
+    while (engine_step(g)) {}
+  }
   hash_sha256_final(&p->hash, digest);
   return true;
 }
@@ -542,11 +561,12 @@ static void verify_steps(struct verify *r, float *kept, struct arena a) {
   VERIFY_DETAIL(same);
   verify_begin(r, "first step");
   bool ran = verify_pass(r->g, chunks[0], a, &p, kept, first, &e);
+  const char *what = verify_has_logits(r->g) ? "logits of each of" : "floats of";
   if (!ran) buf_put(&d, str_from(e.message));
-  else if (!p.bad) buf_printf(&d, "%d logits of %d positions, all finite", p.n_vocab, p.n);
-  else buf_printf(&d, "%llu logits of %d positions are NaN or infinite", (unsigned long long)p.bad, p.n);
+  else if (!p.bad) buf_printf(&d, "%d %s %d %s, all finite", p.width, what, p.n, verify_has_logits(r->g) ? "positions" : "vector");
+  else buf_printf(&d, "%llu of %d %s %d are NaN or infinite", (unsigned long long)p.bad, p.width, what, p.n);
   verify_end(r, ran && !p.bad ? VERIFY_GOOD : VERIFY_BAD, &d);
-  if (!ran) return;
+  if (!ran || !verify_has_logits(r->g) || !r->g->model.hp.causal) return; // a model that looks both ways is not cut
   verify_begin(r, "chunks");
   for (int i = 1; i < ARRAY_LEN(chunks); i++)
     if (!verify_pass(r->g, chunks[i], a, &p, NULL, other, &e) || memcmp(first, other, sizeof first) != 0)
@@ -569,7 +589,7 @@ static void verify_exact(struct verify *r, const char *path, const struct engine
   uint8_t digest[32];
   struct engine_options o = *options;
   double worst = 1;
-  int same = 0, n = r->g->options.n_context < VERIFY_KEPT ? r->g->options.n_context : VERIFY_KEPT, n_vocab = (int)r->g->model.hp.n_vocab;
+  int same = 0;
   VERIFY_DETAIL(d);
   verify_begin(r, "exact path");
   o.n_context = r->g->options.n_context < VERIFY_CONTEXT ? r->g->options.n_context : VERIFY_CONTEXT;
@@ -581,22 +601,23 @@ static void verify_exact(struct verify *r, const char *path, const struct engine
     verify_end(r, e.code == ERR_BUSY ? VERIFY_WARNING : VERIFY_BAD, &d);
     return;
   }
-  for (int i = 0; i < n; i++) {
-    const float *x = fast + (size_t)i * (size_t)n_vocab, *y = kept + (size_t)i * (size_t)n_vocab;
+  for (int i = 0; i < p.rows; i++) {
+    const float *x = fast + (size_t)i * (size_t)p.width, *y = kept + (size_t)i * (size_t)p.width;
     double xy = 0, xx = 0, yy = 0;
-    for (int k = 0; k < n_vocab; k++) xy += (double)x[k] * y[k], xx += (double)x[k] * x[k], yy += (double)y[k] * y[k];
+    for (int k = 0; k < p.width; k++) xy += (double)x[k] * y[k], xx += (double)x[k] * x[k], yy += (double)y[k] * y[k];
     double cosine = xx * yy > 0 ? xy / eval_sqrt(xx * yy) : xx == yy;
     if (!(cosine >= worst)) worst = cosine;
-    same += sample_greedy(x, n_vocab) == sample_greedy(y, n_vocab);
+    same += sample_greedy(x, p.width) == sample_greedy(y, p.width);
   }
-  buf_printf(&d, "the same first token at %d of %d positions, cosine at least %.6f", same, n, worst);
+  if (verify_has_logits(r->g)) buf_printf(&d, "the same first token at %d of %d positions, ", same, p.rows);
+  buf_printf(&d, "cosine at least %.6f", worst);
   verify_end(r, !(worst >= 0.9) ? VERIFY_BAD : worst < 0.99 ? VERIFY_WARNING : VERIFY_GOOD, &d);
 }
 
 static void verify_run(struct verify *r, const char *path, const struct engine_options *options, struct arena a) {
-  size_t floats = (size_t)r->g->model.hp.n_vocab * VERIFY_KEPT;
+  size_t floats = (size_t)verify_width(&r->g->model) * VERIFY_KEPT;
   float *fast = ARENA_NEW(&a, float, floats), *exact = ARENA_NEW(&a, float, floats);
-  if (r->g->model.tape.result == VALUE_NONE || !exact) return; // no logits, or more than there is memory for
+  if (!fast || !exact) return; // more than there is memory for
   verify_steps(r, fast, a);
   verify_exact(r, path, options, fast, exact, a);
 }
