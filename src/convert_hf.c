@@ -674,9 +674,9 @@ static bool hf_write_piece(struct hf_job *j, uint64_t *done, uint64_t total) {
     if (j->job.progress) j->job.progress((double)*done / (double)total);
     j->n_rows = o->rows - j->row < most ? o->rows - j->row : most;
     j->job.n_weights = (size_t)(j->n_rows * o->cols);
-    j->job.in = (o->from ? j->source->data : o->t.data) + j->row * o->cols * source->block_bytes;
     int chunks = (int)((j->n_rows + HF_ROWS_AT_ONCE - 1) / HF_ROWS_AT_ONCE);
-    if (!plain) cpu_pool_run(&j->job.pool, 1, &chunks, hf_gather, j), j->job.in = j->rows;
+    j->job.in = plain ? (o->from ? j->source->data : o->t.data) + j->row * o->cols * source->block_bytes : j->rows;
+    if (!plain) cpu_pool_run(&j->job.pool, 1, &chunks, hf_gather, j);
     if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " has a scale that is no number of half precision", STR_ARG(o->t.name));
     if (!convert_batch(&j->job)) return false;
     *done += j->job.n_weights;
@@ -716,11 +716,13 @@ static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_k
 /* What was written is a model: nothing is missing and every shape is as its keys say. Before it gets its name. */
 static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
   static struct model m;
+  struct bk_error why = {0};
   if (!os_write(&w->out, buf_str(&w->buffer), e)) return false;
   w->buffer.len = 0;
-  bool ok = model_open(&m, os_unfinished, 0, 1, e);
-  if (ok) model_close(&m);
-  return ok;
+  if (model_open(&m, os_unfinished, &(struct model_options){.max_rows = 1}, &why)) return model_close(&m), true;
+  struct str said = str_from(why.message), name = str_from(os_unfinished);
+  if (str_starts(said, name)) said = str_slice(said, name.len + 2, said.len); // ": "
+  return err_set(e, why.code, "what it says of itself and what it holds do not go together: " STR_FMT, STR_ARG(said));
 }
 
 /* ---- the folder ---- */
