@@ -124,6 +124,8 @@ CASES = {
     "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM", small(), "BF16", "auto"),
     "granite": ("GraniteConfig", "GraniteForCausalLM", small(attention_multiplier=0.1, embedding_multiplier=12.0, residual_multiplier=0.3,
                                                              logits_scaling=8.0), "BF16", "auto"),
+    "granitemoe": ("GraniteMoeConfig", "GraniteMoeForCausalLM", small(num_local_experts=4, num_experts_per_tok=2, attention_multiplier=0.1,
+                                                                     embedding_multiplier=12.0), "BF16", "auto"),
     "gemma": ("GemmaConfig", "GemmaForCausalLM", small(head_dim=32), "BF16", "auto"),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", small(head_dim=32, sliding_window=32), "BF16", "auto"),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, final_logit_softcapping=30.0), "BF16", "auto"),
