@@ -12,6 +12,7 @@
 #include "../src/arch/gpt2.c"
 #include "../src/arch/gptneox.c"
 #include "../src/arch/granite.c"
+#include "../src/arch/granitemoe.c"
 #include "../src/arch/jina_bert_v2.c"
 #include "../src/arch/llama.c"
 #include "../src/arch/modern_bert.c"
@@ -41,6 +42,7 @@ static const struct arch *const arch_table[] = {
   &arch_gpt2,
   &arch_gptneox,
   &arch_granite,
+  &arch_granitemoe,
   &arch_jina_bert_v2,
   &arch_llama,
   &arch_modern_bert,

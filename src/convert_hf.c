@@ -46,7 +46,7 @@ static const char hf_left_out[] =
   ".attn.masked_bias .attn.bias position_ids";
 
 struct hf_config {
-  const struct json *root, *text, *rope; // text: what is inside text_config, or NULL; rope: how positions are scaled, or NULL
+  const struct json *root, *text, *rope, *name; // name: of the class; text: what is inside text_config, or NULL; rope: how positions are scaled, or NULL
 };
 
 /* ---- text in pieces ---- */
@@ -80,7 +80,7 @@ static const struct json *hf_member(const struct json *object, struct str name) 
 static const struct json *hf_find(const struct hf_config *c, struct str path) {
   struct str part;
   hf_next(&path, '.', &part);
-  const struct json *v = str_is(part, "rope") ? c->rope : hf_member(c->text, part);
+  const struct json *v = str_is(part, "rope") ? c->rope : str_is(part, "class") ? c->name : hf_member(c->text, part);
   if (!v && !str_is(part, "rope")) v = hf_member(c->root, part);
   while (v && hf_next(&path, '.', &part)) {
     const struct json *below = hf_member(v, part);
@@ -96,7 +96,7 @@ static bool hf_term(const struct hf_config *c, struct str term, double *x, struc
   if (term.len > 1 && term.ptr[0] == '\'') return *text = str_slice(term, 1, term.len - 1), true;
   if (str_to_double(term, x)) return true;
   bool compared = str_find(term, STR("="), 0) != SIZE_MAX;
-  if (compared) hf_next(&term, '=', &name), expected = term;
+  if (compared) hf_next(&term, '=', &name), expected = term.len && term.ptr[0] == '\'' ? str_slice(term, 1, term.len - 1) : term;
   const struct json *v = hf_find(c, name);
   if (!v || v->type == JSON_ARRAY || v->type == JSON_OBJECT) return false;
   *text = v->type == JSON_STRING ? v->string : v->type == JSON_BOOL ? str_from(v->boolean ? "true" : "false") : v->text;
@@ -113,7 +113,8 @@ static bool hf_value(const struct hf_config *c, struct str expression, double *x
     for (*x = 0; there && alternative.len;) {
       size_t n = 0;
       double y;
-      while (n < alternative.len && !strchr("+-*/", alternative.ptr[n])) n++;
+      for (bool quoted = false; n < alternative.len && (quoted || !strchr("+-*/", alternative.ptr[n])); n++)
+        quoted = quoted != (alternative.ptr[n] == '\'');
       there = hf_term(c, str_slice(alternative, 0, n), &y, text) && (op != '/' || y != 0);
       if (there) *x = op == '+' ? *x + y : op == '-' ? *x - y : op == '*' ? *x * y : *x / y;
       if (n < alternative.len) op = alternative.ptr[n++];
@@ -170,7 +171,8 @@ static uint32_t hf_number(const struct hf *hf, const struct hf_config *c, const 
 }
 
 static int hf_by_key(const void *a, const void *b) {
-  return json_compare_keys((*(const struct json *const *)a)->key, (*(const struct json *const *)b)->key);
+  struct str x = (*(const struct json *const *)a)->key, y = (*(const struct json *const *)b)->key; // numbers
+  return x.len != y.len ? (x.len > y.len) - (x.len < y.len) : json_compare_keys(x, y);
 }
 
 /* An array of whether each element of the array `name` is `text`; or (L) the values of an object in the order of its keys. */
@@ -181,6 +183,7 @@ static void hf_key_array(const struct hf_config *c, const struct hf_line *l, str
   hf_next(&path, '=', &name);
   const struct json *v = hf_find(c, name);
   if (!v || !v->first || v->count > ARRAY_LEN(list)) return;
+  if (v->count == 2 && str_is(v->first->string, "LABEL_0")) return; // what stands there when nobody has said anything
   for (const struct json *m = v->first; m; m = m->next) list[n++] = m;
   if (l->type.ptr[0] == 'L') qsort(list, n, sizeof *list, hf_by_key);
   convert_keys_array(k, key, l->type.ptr[0] == 'L' ? GGUF_STRING : GGUF_BOOL, n);
@@ -339,7 +342,8 @@ static bool hf_is(const struct hf *hf, struct str theirs, const struct hf_name *
  *   qkv:GROUPS,DIM      rows of heads of DIM: for each group its queries, a key, a value -> all queries, all keys, all values
  *   part:LEAD,SKIP,N    of LEAD times rows, the N after the first SKIP (N 0: the rest); LEAD 0: the first dimension of 3, else 1
  *   turn:LEAD,SKIP,N    the same, rows and columns exchanged
- *   plus:X              X added to each */
+ *   plus:X              X added to each
+ *   if:VALUE            as it is, or left out where there is no such value */
 static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str how, struct bk_error *e) {
   struct str word, expression;
   uint32_t p[3] = {0, 0, 0};
@@ -353,7 +357,7 @@ static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str h
   for (int i = 0; i < (n_dims > 1 ? n_dims - 1 : 1); i++) o->rows *= dim[i]; // below 2^63: its bytes are in a file
   o->in_rows = o->rows, o->in_cols = o->cols;
   hf_next(&how, ':', &word);
-  for (int i = 0; how.len && i < 3 && hf_next(&how, ',', &expression); i++)
+  for (int i = 0; !str_is(word, "if") && i < 3 && hf_next(&how, ',', &expression); i++)
     if (!hf_whole(c, expression, &p[i], e)) return false;
   bool good = o->rows && o->cols && o->rows <= INT32_MAX && o->cols <= INT32_MAX;
   o->lead = 1;
@@ -368,7 +372,7 @@ static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str h
     good = p[0] && o->rows % p[0] == 0 && n_dims < 3;
     uint64_t each = good ? o->rows / p[0] : 0; // rows of a head; or of a group
     good = good && (o->head_dim ? each % o->head_dim == 0 && each / o->head_dim > 2 : each % 2 == 0);
-  } else if (good && word.len) {
+  } else if (good && word.len && !str_is(word, "if") && (n_dims > 1 || !str_is(word, "turn"))) {
     uint64_t lead = p[0] ? p[0] : n_dims == 3 ? dim[0] : 1, tall = o->rows / lead, n = p[2] ? p[2] : tall - (p[1] < tall ? p[1] : tall);
     good = o->rows % lead == 0 && n && n <= tall && p[1] <= tall - n;
     o->lead = lead, o->skip = p[1];
@@ -432,8 +436,8 @@ static struct hf_out *hf_out_named(struct hf_plan *p, struct str ours, const str
 
 static bool hf_add(struct hf_plan *p, const struct safetensor *t, const struct hf_name *n, const struct hf_line *l,
                    const struct grid_config *g, struct arena *a, struct bk_error *e) {
-  int expert = l->name.ptr[0] == '.' ? 1 : 0;
-  bool stacked = str_find(l->name, STR("%"), 0) != SIZE_MAX;
+  int expert = l->type.ptr[0] == '.';
+  bool stacked = n->n_numbers > expert;
   struct hf_out *o = hf_out_named(p, l->type, n, stacked, a, e);
   if (!o) return false;
   o->n_pieces++;
@@ -465,6 +469,8 @@ static bool hf_map(struct hf_plan *p, const struct grid_config *g, struct arena 
     struct safetensor *t = &p->tensors.tensors[i];
     struct hf_name n;
     struct hf_line l;
+    struct str text;
+    double x;
     bool known = hf_read_name(hf, t->name, &n), found = false;
     if (t->used || hf_holds(hf_left_out, t->name) || (hf->left_out && hf_holds(hf->left_out, t->name))) {
       t->used = true;
@@ -478,8 +484,11 @@ static bool hf_map(struct hf_plan *p, const struct grid_config *g, struct arena 
     for (int k = 0; k < 2 && known && !found; k++) {
       struct str rest = str_from(lists[k]);
       while (hf_next_line(&rest, &l) && !e->code)
-        if (hf_is(hf, l.name, &n) && (l.name.ptr[0] != '.' || n.number[0] < p->n_layer))
-          t->used = found = true, hf_add(p, t, &n, &l, g, a, e);
+        if (hf_is(hf, l.name, &n) && (l.type.ptr[0] != '.' || n.number[0] < p->n_layer)) {
+          t->used = found = true;
+          if (!str_starts(l.value, STR("if:")) || hf_value(&p->config, str_slice(l.value, 3, l.value.len), &x, &text))
+            hf_add(p, t, &n, &l, g, a, e);
+        }
     }
   }
   for (int i = 0; i < p->tensors.n && !e->code; i++)
@@ -607,27 +616,6 @@ static bool hf_finish(struct hf_plan *p, const struct grid_config *g, uint64_t *
   return e->code ? false : p->n_outs > 0 || err_set(e, ERR_DATA, "the folder holds no weights");
 }
 
-static bool hf_has_row(const struct hf_plan *p, const struct tensor_row *row, struct bk_error *e) {
-  const bool of_layer = strstr(row->name, "%d") != NULL;
-  for (uint32_t layer = 0; layer < (of_layer ? p->n_layer : 1); layer++) {
-    char memory[128];
-    const struct str name = model_row_name(row, of_layer ? (int)layer : -1, memory, sizeof memory);
-    bool found = false;
-    for (int i = 0; i < p->n_outs && !found; i++) found = str_eq(p->outs[i].t.name, name);
-    if (!found)
-      return err_set(e, ERR_DATA, "no tensor of the folder becomes " STR_FMT ", which architecture \"%s\" needs", STR_ARG(name), p->arch->name);
-  }
-  return true;
-}
-
-/* What the architecture cannot do without. */
-static bool hf_complete(const struct hf_plan *p, struct bk_error *e) {
-  for (const struct tensor_row *const *list = p->arch->tensors; *list; list++)
-    for (const struct tensor_row *row = *list; row->name; row++)
-      if (row->need == NEED && !hf_has_row(p, row, e)) return false;
-  return true;
-}
-
 /* ---- writing ---- */
 
 struct hf_job {
@@ -725,6 +713,16 @@ static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_k
   return !e->code;
 }
 
+/* What was written is a model: nothing is missing and every shape is as its keys say. Before it gets its name. */
+static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
+  static struct model m;
+  if (!os_write(&w->out, buf_str(&w->buffer), e)) return false;
+  w->buffer.len = 0;
+  bool ok = model_open(&m, os_unfinished, 0, 1, e);
+  if (ok) model_close(&m);
+  return ok;
+}
+
 /* ---- the folder ---- */
 
 static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a, struct bk_error *e) {
@@ -743,8 +741,8 @@ static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a
   return true;
 }
 
-static const struct arch *hf_arch(const struct hf_config *c, struct bk_error *e) {
-  const struct json *list = hf_member(c->root, STR("architectures")), *name = list ? list->first : NULL;
+static const struct arch *hf_arch(struct hf_config *c, struct bk_error *e) {
+  const struct json *list = hf_member(c->root, STR("architectures")), *name = c->name = list ? list->first : NULL;
   if (!name || name->type != JSON_STRING) return err_set(e, ERR_DATA, "config.json names no architecture"), NULL;
   for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
     struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word;
@@ -832,7 +830,7 @@ static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, str
   if (!p->outs || !k->bytes.cap) return err_set(e, ERR_OS, "%s: no memory for its plan", dir);
   p->wide = hf_wide(&p->tensors);
   struct convert_keys own = {.bytes = buf_new(a, 1 << 20)}; // before the general ones, which say what came of the tensors
-  if (!hf_map(p, g, a, e) || !hf_rope(p, &own, a, e) || !hf_finish(p, g, &r->n_weights, e) || !hf_complete(p, e)) return false;
+  if (!hf_map(p, g, a, e) || !hf_rope(p, &own, a, e) || !hf_finish(p, g, &r->n_weights, e)) return false;
   hf_general_keys(k, p, dir, &r->type);
   if (!hf_all_keys(p->arch, &p->config, &own, e) || !hf_pooling(dir, p->arch, &own, scratch, e)) return false;
   buf_put(&k->bytes, buf_str(&own.bytes));
@@ -861,7 +859,7 @@ static bool hf_convert(const char *dir, const char *out, const char *type, int n
     j.rows = arena_raw(&a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
     if (!j.job.out || !j.rows) err_set(e, ERR_OS, "%s: no memory for a batch of weights", dir);
     if (!e->code && cpu_pool_open(&j.job.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, &a, e) && convert_begin(&j.job.writer, out, &a, e)) {
-      hf_write(&j, &p, &k, &g, r->n_weights, e);
+      if (hf_write(&j, &p, &k, &g, r->n_weights, e) && !hf_verify(&j.job.writer, e)) err_prefix(e, dir);
       convert_end(&j.job.writer);
     }
     cpu_pool_close(&j.job.pool);

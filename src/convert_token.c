@@ -895,7 +895,7 @@ static bool tokenizer_plain_files(struct tokenizer *t) {
   }
   t->kind = TOKEN_BYTES;
   if (!t->text.len || !t->merges.len)
-    return err_set(t->e, ERR_NOINPUT, "no tokenizer: expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or vocab.txt");
+    return err_set(t->e, ERR_NOINPUT, "%s: no tokenizer; expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or vocab.txt", t->dir);
   if (str_ends(class, STR("Fast"))) class.len -= 4;
   if (str_is(class, "Qwen2Tokenizer")) buf_put(&t->stages, str_from(tokenizer_pres[2].stages));
   else if (!class.len || str_is(class, "GPT2Tokenizer") || str_is(class, "RobertaTokenizer")) buf_put(&t->stages, STR(TOKENIZER_GPT2));
@@ -956,7 +956,7 @@ static bool tokenizer_fill(struct tokenizer *t) {
     if (id >= 0 && id < t->n && t->pieces[id].type) t->pieces[id].type = PIECE_USER;
   }
   if (t->kind == TOKEN_SCORES && t->file) {
-    bool same;
+    bool same = false;
     t->unk = tokenizer_find(t, tokenizer_string(json_get(t->file, "model"), "unk_token"));
     if (!tokenizer_score(t, &same) || !tokenizer_overlay(t, &same)) return false;
     if (!same) t->kind = TOKEN_CHARS;

@@ -14,6 +14,7 @@ struct engine_options {
   bool has_isa;
   enum os_isa isa;
   uint64_t memory;       // ceiling in bytes, 0: none
+  const char *const *loras; // see struct model_options
 };
 
 enum { ENGINE_ROWS = 256 }; // rows of a step at most, unless a model looks both ways and has a longer context
@@ -156,7 +157,8 @@ static bool engine_open(struct engine *g, const char *path, const struct engine_
   memset(g, 0, sizeof *g);
   g->options = *options;
   const struct kern *kern;
-  if (!model_open(&g->model, path, options->n_context, ENGINE_ROWS, e)) return false;
+  const struct model_options inside = {options->n_context, ENGINE_ROWS, options->loras};
+  if (!model_open(&g->model, path, &inside, e)) return false;
   if (!engine_defaults(g, &kern, e)) goto fail;
   size_t lists = (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 64 + (size_t)g->model.hp.n_layer * 256;
   g->memory = os_reserve(engine_scratch_bytes(g, g->options.n_threads) + lists + (1 << 20), e);
@@ -381,7 +383,7 @@ BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options 
   static const struct bk_options defaults;
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
-                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory};
+                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory, .loras = o->loras};
   if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
     err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
     return NULL;

@@ -13,7 +13,7 @@
 
 enum { MAIN_WORDS = 64 }; // most arguments that are no options
 
-enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
+enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
@@ -21,6 +21,7 @@ struct options {
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
+  const char *loras[MODEL_LORAS + 1]; // then NULL
   const char *words[MAIN_WORDS]; // what is no option
   int n_words;
 };
@@ -38,6 +39,7 @@ struct option {
 static const struct option options_table[] = {
   {"model", 'm', OPTION_TEXT, OPTION(model), 0, 0, "MODEL      a file, a name of the catalogue, or a name in a model store on this disk"},
   {"system", 's', OPTION_TEXT, OPTION(system), 0, 0, "TEXT      what the model is told before the conversation (run)"},
+  {"lora", 0, OPTION_LIST, OPTION(loras), 0, 0, "FILE[=X]     an adapter, times X; may be given several times"},
   {"query", 'q', OPTION_TEXT, OPTION(query), 0, 0, NULL},
   {"threads", 't', OPTION_INT, OPTION(threads), 1, 256, "N         processors to use; default: all this process may use"},
   {"context", 'c', OPTION_INT, OPTION(context), 1, 1 << 26, "N         tokens of a conversation; default: the model's, at most 4096"},
@@ -83,7 +85,13 @@ static bool option_set(struct options *o, const struct option *opt, const char *
   char *to = (char *)o + opt->offset;
   int64_t n;
   double x;
-  if (opt->kind == OPTION_TEXT) {
+  if (opt->kind == OPTION_LIST) {
+    const char **list = (const char **)(void *)to;
+    int used = 0;
+    while (list[used]) used++;
+    if (used == MODEL_LORAS) return err_set(e, ERR_USAGE, "%s%s: at most %d", from, opt->name, MODEL_LORAS);
+    list[used] = value;
+  } else if (opt->kind == OPTION_TEXT) {
     *(const char **)(void *)to = value;
   } else if (opt->kind == OPTION_SIZE) {
     if (!str_to_bytes(str_from(value), (uint64_t *)(void *)to))
@@ -208,7 +216,7 @@ static bool main_kv(const struct options *o, enum kv_type *kv, struct bk_error *
 static bool main_engine_options(const struct options *o, struct engine_options *out, struct bk_error *e) {
   *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
                                  .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
-                                 .memory = o->memory};
+                                 .memory = o->memory, .loras = o->loras};
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
     return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm", o->isa);
   return main_kv(o, &out->kv, e);

@@ -55,6 +55,8 @@ struct model {
   struct rope rope, rope_local;
   struct tape_route *routes;        // (n_layer) how the experts of a layer are chosen
   struct tape_route heads;          // all of them, for matrices that each has of its own
+  struct gguf *loras;               // (n_loras) adapters' files
+  int n_loras;
   struct tape tape;
   struct vocab *vocab;
   struct arena tables, packed;      // as reserved
@@ -88,14 +90,14 @@ enum dim {
   DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL
 };
 enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS, TENSOR_HEADS };
-enum tensor_need { NEED, MAY, UNLESS }; // UNLESS: that weight of the layer is there, its own from another row included
+enum tensor_need { NEED, MAY, UNLESS, WITH }; // needed unless, or only where, another weight of the layer is there
 struct tensor_row {
   const char *name;    // "%d" stands for the layer; NULL: the list ends
   enum tensor_kind kind;
   size_t offset;       // into struct layer if the name has "%d", else into struct model
   enum dim cols, rows; // rows: DIM_NONE for a vector, else there are several
   enum tensor_need need;
-  size_t unless;       // offset of a struct weight
+  size_t other;        // offset of that struct weight; UNLESS: perhaps its own, from another row
   enum dim from, whole; // it is the rows (a vector: elements) from `from` on, of `whole`; DIM_NONE: all there are
 };
 #define LAYER(member) offsetof(struct layer, member)
@@ -104,6 +106,7 @@ struct tensor_row {
 #define ROW_VECTORS(name, offset, length, n, need) {name, TENSOR_VECTOR, offset, length, n, need, 0, DIM_NONE, DIM_NONE} // n of them
 #define ROW_MATRIX(name, offset, cols, rows, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_UNLESS(name, offset, cols, rows, unless) {name, TENSOR_MATRIX, offset, cols, rows, UNLESS, unless, DIM_NONE, DIM_NONE}
+#define ROW_WITH(name, offset, cols, rows, with) {name, TENSOR_MATRIX, offset, cols, rows, WITH, with, DIM_NONE, DIM_NONE}
 #define ROW_LOOKUP(name, offset, rows, need) {name, TENSOR_LOOKUP, offset, DIM_EMBD, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_PART(name, offset, cols, rows, from, whole, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, from, whole}
 #define ROW_PART_VECTOR(name, offset, length, from, whole) {name, TENSOR_VECTOR, offset, length, DIM_NONE, MAY, 0, from, whole}
@@ -132,34 +135,24 @@ struct hf {
   const char *more;      // likewise, shared with other architectures; or NULL
   const char *left_out;  // parts of the names of tensors that nobody needs, a space between; or NULL
 };
-/* Names that most decoders have: more of struct hf. */
-static const char hf_decoder[] =
-  "embed_tokens token_embd\n"
-  "norm output_norm\n"
-  "lm_head output\n"
-  ".input_layernorm .attn_norm\n"
-  ".self_attn.q_proj .attn_q\n"
-  ".self_attn.k_proj .attn_k\n"
-  ".self_attn.v_proj .attn_v\n"
-  ".self_attn.o_proj .attn_output\n"
-  ".self_attn.q_norm .attn_q_norm\n"
-  ".self_attn.k_norm .attn_k_norm\n"
-  ".post_attention_layernorm .ffn_norm\n"
-  ".mlp.gate_proj .ffn_gate\n"
-  ".mlp.up_proj .ffn_up\n"
-  ".mlp.down_proj .ffn_down\n";
 
 /* ---- opening ---- */
 
-/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. n_context: positions of a
- * sequence, 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors where rope has long and short ones. max_rows: most rows of one step; a model that looks both ways takes a whole
- * sequence. Result: m, whose views live until model_close. */
-static bool model_open(struct model *m, const char *path, int n_context, int max_rows, struct bk_error *e);
+enum { MODEL_CONTEXT = 4096, MODEL_LORAS = 16 };
+struct model_options {
+  int n_context;            // positions of a sequence; 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors
+                            // where rope has long and short ones
+  int max_rows;             // most rows of a step; a model that looks both ways takes a whole sequence
+  const char *const *loras; // adapters, "FILE" or "FILE=SCALE", at most MODEL_LORAS, then NULL; or NULL
+};
+
+/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. Result: m, whose views live until
+ * model_close. */
+static bool model_open(struct model *m, const char *path, const struct model_options *o, struct bk_error *e);
 static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
-enum { MODEL_CONTEXT = 4096 };
 static bool model_layer_is_local(const struct model *m, int layer); // sees only hp.window positions
 
 #endif

@@ -17,6 +17,14 @@ struct weight {
   int n_experts;             // 1 where there is no choice
   bool lookup_only;          // rows are read by number, never multiplied: stays in the map
   const float *bias;         // (n_rows) added to the product, or NULL
+  const struct adapter *adapters; // added to it, too; a list, or NULL
+};
+
+struct adapter {             // a low-rank change of a matrix: + scale * up * down (Hu et al.: LoRA, 2021)
+  struct weight down, up;    // (rank, n_cols), (n_rows, rank)
+  float scale;
+  int number;                // of the file it is from
+  const struct adapter *next;
 };
 
 struct norm {                // (x - mean) / sqrt(variance + eps) * weight + bias, or x / sqrt(mean square + eps) * weight

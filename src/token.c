@@ -593,7 +593,7 @@ static bool token_load(const struct gguf *g, struct arena *a, struct vocab **out
   if (!token_load_roles(g, v, e)) return false;
   token_load_exceptions(v);
   token_load_strips(g, v);
-  if (v->kind != TOKEN_UNIGRAM && v->kind != TOKEN_WORDPIECE) token_load_bytes(v);
+  if (v->kind != TOKEN_WORDPIECE) token_load_bytes(v);
   if (v->pre && !token_load_merges(g, v, a, e)) return false;
   if (v->kind == TOKEN_SCORES && !bpe_filter_load(v, a, e)) return false;
   if (v->kind == TOKEN_UNIGRAM && (!token_load_charsmap(g, v, e) || !unigram_load(v, a, e))) return false;
@@ -792,7 +792,7 @@ static bool token_encode_spans(const struct vocab *v, struct str text, const str
   search.seen = arena_raw(&run.scratch, (size_t)v->n_special, sizeof *search.seen, sizeof *search.seen);
   search.marked = ARENA_NEW(&run.scratch, uint8_t, (size_t)v->n_special / 8 + 1);
   if (!search.seen || !search.marked) return token_no_room(&run);
-  if (v->kind != TOKEN_UNIGRAM && v->kind != TOKEN_WORDPIECE && text.len > BPE_SHORT) bpe_cache_start(&run);
+  if (v->kind != TOKEN_WORDPIECE && text.len > BPE_SHORT) bpe_cache_start(&run);
   struct token_walk walk = {&run, &search, 0};
   bool wordpiece = v->kind == TOKEN_WORDPIECE, ok = true;
   if (o.add_special && (v->add_bos || wordpiece)) ok = token_put(&run, v->bos);
@@ -819,7 +819,8 @@ static size_t token_scratch(const struct vocab *v, size_t text_bytes) {
   switch (v->kind) {
   case TOKEN_BYTES: return fixed + owner + BPE_LONG_BYTES * text_bytes;
   case TOKEN_WORDPIECE: return fixed + owner;
-  case TOKEN_UNIGRAM: return fixed + owner + 5 * text_bytes * (1 + sizeof(struct unigram_best)); // see token_bound
+  case TOKEN_UNIGRAM: // see token_bound
+    return fixed + BPE_CACHE_MAX * UNIGRAM_CACHED_BYTES + owner + (5 * text_bytes + 8) * (1 + sizeof(struct unigram_best));
   default: return fixed + owner + 5 * text_bytes + BPE_LONG_BYTES * (text_bytes + 1);
   }
 }

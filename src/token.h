@@ -64,6 +64,7 @@ struct vocab {
   const uint64_t *filter; // (filter_mask + 1) a Bloom filter of tokens (TOKEN_SCORES) or of all their prefixes (unigram)
   uint64_t filter_mask;
   int32_t byte_id[256];       // token of a single byte, or TOKEN_NONE
+  bool ascii_plain[128];      // unigram: the normaliser leaves the character as it is, alone and before ASCII
   int32_t ascii_id[128];      // of BPE on characters: token of a character, or TOKEN_NONE
   uint8_t space_follows[32];  // bits: bytes that come before U+2581 inside some token, so no word may end there
 

@@ -137,6 +137,13 @@ static uint32_t bpe_word_hash(struct str w) {
   return (uint32_t)(h >> 32 ^ h >> 47);
 }
 
+static bool bpe_put_cached(struct token_run *r, const struct token_cached *c) {
+  if (c->n > r->max - r->n) return token_full(r);
+  for (uint32_t i = 0; i < c->n; i++) r->ids[r->n + i] = r->ids[c->out + i];
+  r->n += c->n;
+  return true;
+}
+
 /* ---- short words ---- */
 
 static bool bpe_put_symbol(struct token_run *r, int32_t id, struct str text) {
@@ -356,10 +363,7 @@ static bool bpe_word(struct token_run *r, struct str word) {
   if (word.len <= BPE_CACHED_BYTES && r->cache) {
     c = &r->cache[bpe_word_hash(word) & r->cache_mask];
     if (c->word && c->len == word.len && memcmp(c->word, word.ptr, word.len) == 0) {
-      if (c->n > r->max - r->n) return token_full(r);
-      for (uint32_t i = 0; i < c->n; i++) r->ids[r->n + i] = r->ids[c->out + i];
-      r->n += c->n;
-      return true;
+      return bpe_put_cached(r, c);
     }
   }
   size_t before = r->n;

@@ -71,6 +71,7 @@ static void tt_check_plan(const struct tape *t) {
 
 static uint64_t tt_state = 11;
 static int tt_below(int n) { return (int)(sample_uniform(&tt_state) * n); }
+static const struct norm tt_plain = {.eps = 1e-5f};
 static float tt_float(void) { return (float)(sample_uniform(&tt_state) * 2 - 1); }
 
 /* Tapes of every kind of operation in any order that the builder allows. */
@@ -81,8 +82,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   int alive[64], n = 0, max = 4 + tt_below(60);
   ck_assert(tape_new(t, max + 4, a, &e));
   for (int i = 0; i < 64; i++)
-    weights[i] = (struct weight){STR("w"),          i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL,
-                                 1 + tt_below(300), 32 * (1 + tt_below(9)),           false};
+    weights[i] = (struct weight){STR("w"), i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL, 1 + tt_below(300), 32 * (1 + tt_below(9)), 1,
+                                 false, NULL};
   alive[n++] = tape_embed(t, &weights[0], 1);
   t->values[alive[0]].width = t->values[alive[0]].stride = 64;
   int angles = tape_angles(t, &rope);
@@ -91,12 +92,11 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
     int x = alive[tt_below(n)], y = alive[tt_below(n)], out[3], many = 1 + tt_below(3);
     switch (tt_below(6)) {
     case 0:
-      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, NULL,
-                  out);
+      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, out);
       for (int i = 0; i < many; i++) alive[n++] = out[i];
       break;
-    case 1: tape_matmul_add(t, TAPE_RMS_NORM(x, NULL, 1e-5f), w[0], NULL, y); break;
-    case 2: tape_norm_add(t, x, NULL, 1e-5f, y); break;
+    case 1: tape_matmul_add(t, TAPE_NORM(x, tt_plain), w[0], y); break;
+    case 2: tape_add(t, x, tt_plain, 1, tt_below(2) ? alive[tt_below(n)] : VALUE_NONE, y); break;
     case 3: alive[n++] = tape_slice(t, tt_root(t, x), 0, 1 + tt_below(t->values[tt_root(t, x)].width)); break;
     case 4: {
       struct tape_heads h = {.n_head = 2,
@@ -109,7 +109,7 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
       alive[n++] = tape_attention(t, &h, x, y, v);
       break;
     }
-    default: tape_softcap(t, x, 30); break;
+    default: tape_logits(t, x, 1, 30); break;
     }
     if (n > 12) { // some are never used again
       alive[tt_below(n)] = alive[n - 1];
@@ -118,8 +118,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   }
   int x = tape_head(t, tt_root(t, alive[tt_below(n)])), out[1];
   const struct weight *w[1] = {&weights[1]};
-  tape_matmul(t, TAPE_RMS_NORM(x, NULL, 1e-5f), 1, w, NULL, out);
-  if (tt_below(2)) tape_softcap(t, out[0], 30);
+  tape_matmul(t, TAPE_NORM(x, tt_plain), 1, w, out);
+  if (tt_below(2)) tape_logits(t, out[0], 1, 30);
   tape_result(t, out[0]);
 }
 
@@ -143,7 +143,7 @@ START_TEST(tape_model_plans) {
   for (int i = 0; i < ARRAY_LEN(tt_models); i++)
     for (int r = 0; r < ARRAY_LEN(rows); r++) {
       struct bk_error e = {0};
-      ck_assert_msg(model_open(&m, tt_models[i], rows[r], &e), "%s", e.message);
+      ck_assert_msg(model_open(&m, tt_models[i], 0, rows[r], &e), "%s", e.message);
       tt_check_plan(&m.tape);
       size_t all = 0, widest = 0; // the plan is worth having: far less than every value in a place of its own
       for (int v = 0; v < m.tape.n_values; v++) all += tt_end(&m.tape, v) - m.tape.values[v].offset;
@@ -161,7 +161,7 @@ START_TEST(tape_prints) {
   static struct model m;
   struct bk_error e = {0};
   struct arena a = test_arena(1 << 20);
-  ck_assert_msg(model_open(&m, tt_models[2], 8, &e), "%s", e.message);
+  ck_assert_msg(model_open(&m, tt_models[2], 0, 8, &e), "%s", e.message);
   struct buf b = buf_new(&a, 1 << 19);
   tape_print(&m.tape, &b);
   buf_byte(&b, 0);
@@ -171,7 +171,7 @@ START_TEST(tape_prints) {
   ck_assert_int_eq(lines, m.tape.n_ops + 1);
   static const char *const said[] = {
       "embed",     "angles",   "matmul",           "heads", "attention",
-      "norm_add",  "softcap",  "rms_norm",         "glu",   "blk.6.attn_q.weight[48,32] F16 as f16",
+      "add",       "logits",   "rms_norm",         "glu",   "blk.6.attn_q.weight[48,32] F16 as f16",
       "window 16", "window 0", "token_embd.weight"};
   for (int i = 0; i < ARRAY_LEN(said); i++)
     ck_assert_msg(strstr(b.ptr, said[i]) != NULL, "no \"%s\" in\n%s", said[i], b.ptr);
@@ -191,7 +191,7 @@ static struct {           // a machine for one tape
   struct kv kv;
   struct kv_layer layer;
   struct cpu cpu;
-  int32_t token[TR_ROWS], position[TR_ROWS];
+  int32_t token[TR_ROWS], position[TR_ROWS], type[TR_ROWS];
   int segment[TR_ROWS], out[TR_ROWS], pages[2][TR_PAGES];
   struct batch_segment segments[2];
   struct batch batch;
@@ -224,7 +224,7 @@ static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool 
     if (q->form == FORM_F32) memcpy(raw + b * 4, &value, 4);
     q->decode(raw + b * q->block_bytes, all + b * (size_t)q->block);
   }
-  *w = (struct weight){STR("w"), q, raw, NULL, rows, cols, !packed};
+  *w = (struct weight){STR("w"), q, raw, NULL, rows, cols, 1, !packed, NULL};
   if (packed) {
     w->packed = arena_alloc(&tr.memory, form_bytes(q->form, rows, cols) + 64, 1, 64);
     for (int r = 0; r < rows; r += GROUP)
@@ -247,15 +247,16 @@ static void tr_ready(bool exact, enum kv_type type, int n_threads) {
   tape_plan(&tr.tape, TR_ROWS);
   ck_assert(cpu_open(&tr.cpu, kern_get(kern_best()), exact, n_threads, TR_PAGES, &tr.tape, &tr.kv, &tr.memory, &e));
   for (int s = 0; s < 2; s++) ck_assert(kv_take(&tr.kv, TR_PAGES, tr.pages[s]));
-  tr.segments[0] = (struct batch_segment){0, 7, 2, tr.pages[0]};
-  tr.segments[1] = (struct batch_segment){7, 4, 9, tr.pages[1]};
+  tr.segments[0] = (struct batch_segment){0, 7, 2, 9, tr.pages[0]};
+  tr.segments[1] = (struct batch_segment){7, 4, 9, 13, tr.pages[1]};
   for (int i = 0; i < TR_ROWS; i++) {
     tr.segment[i] = i >= 7;
     tr.position[i] = i < 7 ? 2 + i : 9 + i - 7;
     tr.token[i] = i * 5 % 13;
+    tr.type[i] = i * 7 % 3;
     tr.out[i] = TR_ROWS - 1 - i;
   }
-  tr.batch = (struct batch){TR_ROWS, 2, TR_ROWS, tr.token, tr.position, tr.segment, tr.segments, tr.out};
+  tr.batch = (struct batch){TR_ROWS, 2, TR_ROWS, tr.token, tr.position, tr.type, tr.segment, tr.segments, tr.out};
   tr.cpu.batch = &tr.batch;
 }
 
@@ -317,19 +318,17 @@ START_TEST(op_matmul) {
     int many = add ? 1 : 1 + round / 3 % 3;
     tr_begin();
     int x = tr_input(COLS), y = tr_input(COLS), out[3];
-    float *norm = tr_floats(COLS, 2);
     const struct weight *w[3];
-    const float *bias[3];
     for (int i = 0; i < 3; i++) {
       int rows = 1 + tt_below(60);
-      w[i] = tr_weight((round + i) % 2 ? &quant_f32 : &quant_q8_0, rows, COLS, true);
-      bias[i] = tt_below(2) ? tr_floats(rows, 1) : NULL;
+      struct weight *own = tr_weight((round + i) % 2 ? &quant_f32 : &quant_q8_0, rows, COLS, true);
+      own->bias = tt_below(2) ? tr_floats(rows, 1) : NULL;
+      w[i] = own;
     }
-    struct tape_in in = source == FROM_ROWS       ? TAPE_ROWS(x)
-                        : source == FROM_RMS_NORM ? TAPE_RMS_NORM(x, norm, 1e-5f)
-                                                  : TAPE_GLU(x, y, ACT_SILU);
-    if (add) tape_matmul_add(&tr.tape, in, w[0], bias[0], out[0] = tr_input(w[0]->n_rows));
-    else tape_matmul(&tr.tape, in, many, w, round % 2 ? bias : NULL, out);
+    const struct norm norm = {.weight = tr_floats(COLS, 2), .eps = 1e-5f};
+    struct tape_in in = source == FROM_ROWS ? TAPE_ROWS(x) : source == FROM_NORM ? TAPE_NORM(x, norm) : TAPE_GLU(x, y, ACT_SILU);
+    if (add) tape_matmul_add(&tr.tape, in, w[0], out[0] = tr_input(w[0]->n_rows));
+    else tape_matmul(&tr.tape, in, many, w, out);
     for (int v = 0; v < tr.tape.n_values; v++) tr.tape.values[v].last = tr.tape.n_ops; // all are looked at afterwards
     tr_ready(true, KV_F32, 1 + round % 2);
     tr_fill(x, 1);
@@ -346,12 +345,11 @@ START_TEST(op_matmul) {
         double a = (double)cpu_row(&tr.cpu, x, r)[i], b = (double)cpu_row(&tr.cpu, y, r)[i];
         input[i] = source == FROM_ROWS  ? a
                    : source == FROM_GLU ? a / (1 + exp(-a)) * b
-                                        : a / sqrt(squares + 1e-5) * (double)norm[i];
+                                        : a / sqrt(squares + 1e-5) * (double)norm.weight[i];
       }
       for (int m = 0; m < many; m++)
         for (int row = 0; row < w[m]->n_rows; row++) {
-          const float *added = add || round % 2 ? bias[m] : NULL;
-          double want = (added ? (double)added[row] : 0) + (add ? before[r][row] : 0), size = fabs(want) + 1;
+          double want = (w[m]->bias ? (double)w[m]->bias[row] : 0) + (add ? before[r][row] : 0), size = fabs(want) + 1;
           for (int i = 0; i < COLS; i++)
             want += tr_at(w[m], row, i) * input[i], size += fabs(tr_at(w[m], row, i) * input[i]);
           tr_near(cpu_row(&tr.cpu, out[m], r)[row], want, size);
@@ -474,7 +472,7 @@ START_TEST(op_norm_add_and_slice) {
   tr_begin();
   int x = tr_input(100), to = tr_input(40), part = tape_slice(&tr.tape, x, 30, 40);
   float *norm = tr_floats(40, 2);
-  tape_norm_add(&tr.tape, part, norm, 1e-6f, to);
+  tape_add(&tr.tape, part, (struct norm){.weight = norm, .eps = 1e-6f}, 1, VALUE_NONE, to);
   tr_ready(false, KV_F16, 1);
   tr_fill(x, 3);
   tr_fill(to, 1);
@@ -498,10 +496,10 @@ START_TEST(op_head_and_softcap) {
   struct weight *w = tr_weight(&quant_f32, 21, 48, true);
   const struct weight *list[1] = {w};
   int x = tr_input(48), out[1];
-  tape_softcap(&tr.tape, tr_input(8), 5); // an operation before the head, on all rows
+  tape_logits(&tr.tape, tr_input(8), 1, 5); // an operation before the head, on all rows
   int input = tape_head(&tr.tape, x);
-  tape_matmul(&tr.tape, TAPE_ROWS(input), 1, list, NULL, out);
-  tape_softcap(&tr.tape, out[0], 2);
+  tape_matmul(&tr.tape, TAPE_ROWS(input), 1, list, out);
+  tape_logits(&tr.tape, out[0], 1, 2);
   tape_result(&tr.tape, out[0]);
   tr_ready(false, KV_F16, 2);
   tr_fill(x, 1);

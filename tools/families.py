@@ -55,7 +55,7 @@ def sentencepiece(config, kind, **more):
 
 def chars_tokenizer(config):
     """SentencePiece BPE with bytes to fall back on."""
-    return {"tokenizer.model": sentencepiece(config, "bpe", byte_fallback=True),
+    return {"tokenizer.model": sentencepiece(config, "bpe", byte_fallback=True, remove_extra_whitespaces=False),
             "tokenizer_config.json": json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>",
                                                  "unk_token": "<unk>", "add_bos_token": True, "add_eos_token": False}).encode()}
 
@@ -97,10 +97,13 @@ def texts(kind, path):
     """What the tokenizer of a folder makes of TEXTS: ids, and ids with the special tokens it adds."""
     out = []
     for text in TEXTS:
-        if kind == "unigram":
+        if kind in ("unigram", "chars"):
             import sentencepiece as sp
-            ids = [i + 1 if i else 3 for i in sp.SentencePieceProcessor(path + "/sentencepiece.bpe.model").encode(text)]
-            special = [0] + ids + [2]
+            file = "/tokenizer.model" if kind == "chars" else "/sentencepiece.bpe.model"
+            ids = sp.SentencePieceProcessor(path + file).encode(text)
+            if kind == "unigram":
+                ids = [i + 1 if i else 3 for i in ids] # fairseq's order of special tokens
+            special = [1] + ids if kind == "chars" else [0] + ids + [2]
         else:
             import tokenizers
             t = tokenizers.Tokenizer.from_file(path + "/tokenizer.json")
@@ -296,8 +299,8 @@ ALL = {
         norm_type="layer_norm", mlp_type="default", sliding_window=32, rope_theta=100000.0,
         more={"keys": {"sliding_window": 32}, "no_peer": True}),
     "llama-bias": decoder(
-        "LlamaForCausalLM", "llama", keep="folder", num_attention_heads=4, num_key_value_heads=2, attention_bias=True, mlp_bias=True,
-        more={"shard": "90KB"}),
+        "LlamaForCausalLM", "llama", "chars", keep="folder", num_attention_heads=4, num_key_value_heads=2, attention_bias=True,
+        mlp_bias=True, more={"shard": "90KB"}),
     "olmo2-bf16": decoder(
         "Olmo2ForCausalLM", "olmo2", keep="folder", num_key_value_heads=2, attention_bias=False, rope_theta=500000.0,
         rms_norm_eps=1e-6, torch_dtype="bfloat16", tie_word_embeddings=False),

@@ -176,7 +176,7 @@ def generation(model, f, seed):
                 greedy.append(top.indices[0].item())
                 margin.append((top.values[0] - top.values[1]).item())
                 more.append(greedy[-1])
-            c["greedy64"], c["greedy64_margin"] = greedy, nine(margin)
+            c["greedy64"], c["greedy64_margin"] = greedy, [float("%.4g" % m) for m in margin]
         cases.append(c)
     return cases
 
@@ -261,44 +261,39 @@ def convert(conversion, path, out, f, kind, title=None):
 
 # ---- llama.cpp's numbers ----
 
-def peer_logits(c, model, ids, n_vocab, n_ctx):
-    p = c.llama_context_default_params()
-    p.n_ctx = p.n_batch = p.n_ubatch = n_ctx
-    p.n_threads = p.n_threads_batch = 1
-    p.type_k = p.type_v = 0
-    p.flash_attn_type = 0
-    ctx = c.llama_init_from_model(model, p)
-    batch = c.llama_batch_init(len(ids), 0, 1)
-    batch.n_tokens = len(ids)
-    for i, t in enumerate(ids):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = t, i, 1, 0, 1
-    if c.llama_decode(ctx, batch):
-        raise RuntimeError("llama_decode failed")
-    rows = np.array([np.ctypeslib.as_array(c.llama_get_logits_ith(ctx, i), (n_vocab,)) for i in range(len(ids))])
-    c.llama_batch_free(batch)
-    c.llama_free(ctx)
-    return rows
-
-
-def peer_vector(c, model, ids, n, rank):
+def peer_run(c, model, ids, pooling, take):
+    """take(context) after one batch of ids. pooling: as in llama.h; None: logits of every position."""
     p = c.llama_context_default_params()
     p.n_ctx = p.n_batch = p.n_ubatch = 256
     p.n_threads = p.n_threads_batch = 1
-    p.pooling_type = 4 if rank else -1
-    p.embeddings, p.flash_attn_type = True, 0
-    ctx = c.llama_init_from_model(model, p)
+    p.type_k = p.type_v = p.flash_attn_type = 0
+    if pooling is not None:
+        p.embeddings, p.pooling_type = True, pooling
+    context = c.llama_init_from_model(model, p)
     batch = c.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)
     for i, t in enumerate(ids):
         batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = t, i, 1, 0, 1
-    c.llama_decode(ctx, batch)
-    x = np.array(np.ctypeslib.as_array(c.llama_get_embeddings_seq(ctx, 0), (n,)))
+    if c.llama_decode(context, batch):
+        raise RuntimeError("llama_decode failed")
+    out = take(context)
     c.llama_batch_free(batch)
-    c.llama_free(ctx)
+    c.llama_free(context)
+    return out
+
+
+def peer_logits(c, model, ids, n_vocab):
+    return peer_run(c, model, ids, None, lambda context: np.array(
+        [np.ctypeslib.as_array(c.llama_get_logits_ith(context, i), (n_vocab,)) for i in range(len(ids))]))
+
+
+def peer_vector(c, model, ids, n, rank):
+    x = peer_run(c, model, ids, 4 if rank else -1, lambda context: np.array(
+        np.ctypeslib.as_array(c.llama_get_embeddings_seq(context, 0), (n,))))
     return x if rank else x / np.linalg.norm(x)
 
 
-def peer(path, g, f):
+def peer(path, g):
     """The largest difference of any number from the golden one; None: llama.cpp cannot load the file."""
     import llama_cpp as c
     global quiet
@@ -312,7 +307,7 @@ def peer(path, g, f):
     worst = 0.0
     for case in g["cases"]:
         if g["kind"] == "generation":
-            rows = peer_logits(c, model, case["ids"], g["n_vocab"], f.get("peer_context", 256))
+            rows = peer_logits(c, model, case["ids"], g["n_vocab"])
             for q in case["positions"]:
                 worst = max(worst, np.abs(rows[q["pos"]][q["top_ids"]] - np.array(q["top_logits"], np.float32)).max())
         else:
@@ -379,14 +374,12 @@ def main():
         if not f.get("no_gguf"):
             file = os.path.join(BUILD, name + "-f16.gguf")
             convert(conversion, path, file, f, "f16")
-            if "rewrite" in f:
-                f["rewrite"](path, file)
             if args.peer and not f.get("no_peer"):
                 theirs = g["measured_llama_cpp_vs_reference"] = {}
                 for kind in ("f32", "f16"):
                     full = os.path.join(BUILD, "peer-%s.gguf" % kind)
                     convert(conversion, path, full, f, kind, "peer") # a family's own name may mean things to llama.cpp
-                    theirs[kind] = {"max_abs": peer(full, g, f)}
+                    theirs[kind] = {"max_abs": peer(full, g)}
                     os.remove(full)
                 note = "llama.cpp %s" % theirs
         spread = g["cases"][0].get("positions", [{}])[-1].get("std", 0)

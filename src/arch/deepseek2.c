@@ -86,5 +86,34 @@ static void deepseek2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
+static const struct hf deepseek2_hf = {
+  .classes = "DeepseekV2ForCausalLM DeepseekV3ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "attention.head_count_kv u 1\n" // latent attention: all heads share what is kept of a token
+          "attention.layer_norm_rms_epsilon f rms_norm_eps|0.000001\n"
+          "leading_dense_block_count u first_k_dense_replace|0\n"
+          "vocab_size u vocab_size\n"
+          "attention.q_lora_rank u q_lora_rank\n"
+          "attention.kv_lora_rank u kv_lora_rank|512\n"
+          "attention.key_length u kv_lora_rank+qk_rope_head_dim\n"
+          "attention.value_length u kv_lora_rank\n"
+          "attention.key_length_mla u qk_nope_head_dim+qk_rope_head_dim\n"
+          "attention.value_length_mla u v_head_dim\n"
+          "expert_feed_forward_length u moe_intermediate_size|intermediate_size\n"
+          "expert_shared_count u n_shared_experts|0\n"
+          "expert_weights_scale f routed_scaling_factor\n"
+          "expert_weights_norm b norm_topk_prob=true\n"
+          "expert_gating_func u scoring_func=softmax*1|scoring_func=sigmoid*2|class=DeepseekV3ForCausalLM*2\n"
+          "rope.dimension_count u qk_rope_head_dim\n"
+          "rope.scaling.yarn_log_multiplier f 0.1*rope.mscale_all_dim\n",
+  .tensors = HF_EXPERTS HF_SHARED_EXPERTS
+             ".mlp.gate.e_score_correction_bias .exp_probs_b.bias\n"
+             ".self_attn.q_a_proj .attn_q_a\n"
+             ".self_attn.q_a_layernorm .attn_q_a_norm\n"
+             ".self_attn.q_b_proj .attn_q_b\n"
+             ".self_attn.kv_a_proj_with_mqa .attn_kv_a_mqa\n"
+             ".self_attn.kv_a_layernorm .attn_kv_a_norm\n"
+             ".self_attn.kv_b_proj .attn_k_b turn:num_attention_heads,0,qk_nope_head_dim\n"
+             ".self_attn.kv_b_proj .attn_v_b part:num_attention_heads,qk_nope_head_dim,v_head_dim\n"};
+
 static const struct arch arch_deepseek2 = {.name = "deepseek2", .keys = deepseek2_keys, .tensors = deepseek2_tensors,
-                                           .check = deepseek2_check, .forward = deepseek2_forward};
+                                           .check = deepseek2_check, .forward = deepseek2_forward, .hf = &deepseek2_hf};

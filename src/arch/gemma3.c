@@ -36,25 +36,10 @@ static void gemma3_forward(struct tape *t, const struct model *m) {
 }
 
 static const struct hf gemma3_hf = {
-  "Gemma3ForCausalLM Gemma3ForConditionalGeneration", "model", "layers",
-  "context_length u max_position_embeddings|131072\n"
-  "attention.head_count u num_attention_heads|8\n"
-  "attention.head_count_kv u num_key_value_heads|4\n"
-  "attention.layer_norm_rms_epsilon f rms_norm_eps|0.000001\n"
-  "attention.key_length u head_dim|256\n"
-  "attention.value_length u head_dim|256\n"
-  "rope.freq_base f rope.rope_theta|rope_theta|1000000\n"
-  "rope.freq_base_swa f rope_parameters.sliding_attention.rope_theta|rope_local_base_freq|10000\n"
-  "final_logit_softcapping f final_logit_softcapping\n"
-  "attention.sliding_window u sliding_window|4096\n",
-  "norm output_norm plus:1\n"
-  ".input_layernorm .attn_norm plus:1\n"
-  ".self_attn.q_norm .attn_q_norm plus:1\n"
-  ".self_attn.k_norm .attn_k_norm plus:1\n"
-  ".post_attention_layernorm .post_attention_norm plus:1\n"
-  ".pre_feedforward_layernorm .ffn_norm plus:1\n"
-  ".post_feedforward_layernorm .post_ffw_norm plus:1\n",
-  hf_decoder, "lm_head.weight"};
+  .classes = "Gemma3ForCausalLM Gemma3ForConditionalGeneration", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .left_out = "lm_head.weight",
+  .keys = HF_GEMMA3_KEYS "final_logit_softcapping f final_logit_softcapping\n",
+  .tensors = HF_GEMMA_NORMS};
 
 static const struct arch arch_gemma3 = {.name = "gemma3", .keys = gemma3_keys, .tensors = gemma3_tensors, .rope_neox = true,
                                         .check = gemma3_check, .forward = gemma3_forward, .hf = &gemma3_hf};

@@ -15,17 +15,16 @@ static bool llama_check(struct model *m, struct bk_error *e) {
 static void llama_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
 static const struct hf llama_hf = {
-  "LlamaForCausalLM LLaMAForCausalLM LlamaModel MistralForCausalLM MistralModel MixtralForCausalLM IQuestCoderForCausalLM", "model", "layers",
-  "vocab_size u vocab_size\n"
-  "rope.dimension_count u head_dim|hidden_size/num_attention_heads\n"
-  "attention.head_count_kv u num_key_value_heads|num_attention_heads\n",
-  ".self_attn.q_proj .attn_q rope:num_attention_heads\n"
-  ".self_attn.k_proj .attn_k rope:num_key_value_heads|num_attention_heads\n"
-  ".block_sparse_moe.gate .ffn_gate_inp\n"
-  ".block_sparse_moe.experts.%.w1 .ffn_gate_exps\n"
-  ".block_sparse_moe.experts.%.w2 .ffn_down_exps\n"
-  ".block_sparse_moe.experts.%.w3 .ffn_up_exps\n",
-  hf_decoder, NULL};
+  .classes = "LlamaForCausalLM LLaMAForCausalLM LlamaModel MistralForCausalLM MistralModel MixtralForCausalLM IQuestCoderForCausalLM",
+  .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = HF_ROTATED_PAIRS_KEYS
+    "attention.head_count_kv u num_key_value_heads|num_attention_heads\n"
+    "attention.sliding_window u model_type=mistral*sliding_window|model_type=mixtral*sliding_window\n",
+  .tensors = HF_ROTATED_PAIRS
+    ".block_sparse_moe.gate .ffn_gate_inp\n"
+    ".block_sparse_moe.experts.%.w1 .ffn_gate_exps\n"
+    ".block_sparse_moe.experts.%.w2 .ffn_down_exps\n"
+    ".block_sparse_moe.experts.%.w3 .ffn_up_exps\n"};
 
 static const struct arch arch_llama = {.name = "llama", .keys = llama_keys, .tensors = llama_tensors, .check = llama_check,
                                        .forward = llama_forward, .hf = &llama_hf};
