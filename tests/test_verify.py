@@ -173,6 +173,10 @@ def test_tokenizer():
     checks = verify(gguf_write(with_keys(model, {b"tokenizer.ggml.padding_token_id": uint(5000)}), "pad.gguf"), "a padding id out of range", 65,
                     {"special ids"})
     says(checks, "special ids", "padding_token_id is 5000, but there are %d tokens" % len(words))
+    only = gguf_read(os.path.join(cli.GOLDEN, "vocab-bytes.gguf"))
+    path = gguf_write(with_keys(only, {b"tokenizer.ggml.padding_token_id": uint(5000)}), "only.gguf")
+    verify(path, "and in a vocabulary without weights", 65, {"special ids"}, {"structure"})
+    check("the sentence names what failed", b": 1 of 9 checks failed: special ids\n" in run("verify", path).stderr, run("verify", path).stderr)
     says(verify(gguf_write(with_keys(model, {b"tokenizer.ggml.bos_token_id": uint(5000)}), "bos.gguf"), "a BOS out of range", 65,
                 {"structure", "tokenizer"}), "tokenizer", "bos_token_id is 5000")
     p = run("verify", gguf_write(with_keys(model, {b"tokenizer.ggml.model": None}), "wordless.gguf"))
