@@ -716,9 +716,10 @@ static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_k
 /* What was written is a model: nothing is missing and every shape is as its keys say. Before it gets its name. */
 static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
   static struct model m;
+  static const struct model_options opened = {.max_rows = 1};
   if (!os_write(&w->out, buf_str(&w->buffer), e)) return false;
   w->buffer.len = 0;
-  bool ok = model_open(&m, os_unfinished, 0, 1, e);
+  bool ok = model_open(&m, os_unfinished, &opened, e);
   if (ok) model_close(&m);
   return ok;
 }
