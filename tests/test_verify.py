@@ -37,8 +37,8 @@ def verify(path, name, code=0, bad=(), warned=(), env=None):
     warnings = {n for n, c in checks.items() if c["warning"]}
     counted = report["ok"] == (not failed) and report["failures"] == len(failed) and report["warnings"] == len(warnings)
     said = p.stderr.count(b"\n") == (1 if bad else 0)
-    check("%s: %s" % (name, ", ".join(sorted(bad)) or "sound"), p.returncode == code and shape and counted and said and failed == set(bad) and
-          warnings == set(warned), p.returncode, failed, warnings, [checks[n]["detail"] for n in failed | warnings], p.stderr)
+    good = p.returncode == code and shape and counted and said and failed == set(bad) and warnings == set(warned)
+    check("%s: %s" % (name, ", ".join(sorted(bad)) or "sound"), good, p.returncode, failed, warnings, [checks[n]["detail"] for n in failed | warnings], p.stderr)
     return checks
 
 
@@ -91,7 +91,8 @@ def test_sound():
 
 def test_same_certificate():
     a, b = (json.loads(run("verify", cli.TINY, "--json", "--threads", n).stdout)["checks"] for n in ("1", "2"))
-    check("the same certificate on one thread and on two", [(c["name"], c["detail"]) for c in a] == [(c["name"], c["detail"]) for c in b], a, b)
+    same = [(c["name"], c["detail"]) for c in a] == [(c["name"], c["detail"]) for c in b]
+    check("the same certificate on one thread and on two", same, a, b)
 
 
 # ---- weights ----
@@ -116,11 +117,12 @@ def test_weights():
         check("an infinite scale of type %d" % kind, not detail["ok"] and t[0].decode() in detail["detail"], detail)
         seen += 1
     check("scales of several formats", seen >= 3, seen)
-    checks = verify(gguf_write(with_tensor(model, b"blk.0.attn_v.weight", lambda d: put(0, bytes(len(d)))(d)), "zero.gguf"), "a matrix of zeros",
-                    warned={"zero matrices"})
+    path = gguf_write(with_tensor(model, b"blk.0.attn_v.weight", lambda d: put(0, bytes(len(d)))(d)), "zero.gguf")
+    checks = verify(path, "a matrix of zeros", warned={"zero matrices"})
     says(checks, "zero matrices", "blk.0.attn_v.weight")
     extra = [[b"mtp.extra.weight", struct.pack("<IQI", 1, 8, 0), bytes(32)]]
-    checks = verify(gguf_write(Model(model.keys, model.tensors + extra), "extra.gguf"), "a tensor nobody asked for", warned={"unused tensors"})
+    path = gguf_write(Model(model.keys, model.tensors + extra), "extra.gguf")
+    checks = verify(path, "a tensor nobody asked for", warned={"unused tensors"})
     says(checks, "unused tensors", "mtp.extra.weight")
     whole = open(cli.TINY, "rb").read()
     path = os.path.join(cli.tmp, "cut.gguf")
@@ -164,19 +166,21 @@ def test_tokenizer():
 
     def no_a(w):
         w[words.index(b"a")] = b"zzz"
-    checks = verify(gguf_write(with_tokens(model, no_a), "no-a.gguf"), "a byte without a token", 65, {"tokenizer", "tokens"}, warned={"merges"})
+    path = gguf_write(with_tokens(model, no_a), "no-a.gguf")
+    checks = verify(path, "a byte without a token", 65, {"tokenizer", "tokens"}, warned={"merges"})
     says(checks, "tokenizer", "does not come back")
     merges = strings(model.keys[b"tokenizer.ggml.merges"]) + [b"zq qz"]
     checks = verify(gguf_write(with_keys(model, {b"tokenizer.ggml.merges": texts(merges)}), "merge.gguf"), "a merge of no tokens",
                     warned={"merges"})
     says(checks, "merges", '"zq qz" is of no tokens')
-    checks = verify(gguf_write(with_keys(model, {b"tokenizer.ggml.padding_token_id": uint(5000)}), "pad.gguf"), "a padding id out of range", 65,
-                    {"special ids"})
+    path = gguf_write(with_keys(model, {b"tokenizer.ggml.padding_token_id": uint(5000)}), "pad.gguf")
+    checks = verify(path, "a padding id out of range", 65, {"special ids"})
     says(checks, "special ids", "padding_token_id is 5000, but there are %d tokens" % len(words))
     only = gguf_read(os.path.join(cli.GOLDEN, "vocab-bytes.gguf"))
     path = gguf_write(with_keys(only, {b"tokenizer.ggml.padding_token_id": uint(5000)}), "only.gguf")
     verify(path, "and in a vocabulary without weights", 65, {"special ids"}, {"structure"})
-    check("the sentence names what failed", b": 1 of 9 checks failed: special ids\n" in run("verify", path).stderr, run("verify", path).stderr)
+    told = run("verify", path).stderr
+    check("the sentence names what failed", b": 1 of 9 checks failed: special ids\n" in told, told)
     says(verify(gguf_write(with_keys(model, {b"tokenizer.ggml.bos_token_id": uint(5000)}), "bos.gguf"), "a BOS out of range", 65,
                 {"structure", "tokenizer"}), "tokenizer", "bos_token_id is 5000")
     p = run("verify", gguf_write(with_keys(model, {b"tokenizer.ggml.model": None}), "wordless.gguf"))
@@ -192,11 +196,13 @@ def test_template():
     says(verify(templated(model, b"{% for m in messages %}"), "a template that ends too soon", 65, {"chat template"}, {"control tokens"}),
          "chat template", "refused")
     checks = verify(templated(model, b"{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-                              b"{% for m in messages %}<|begin|>{{ m.content }}<|end|>{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"),
+                              b"{% for m in messages %}<|begin|>{{ m.content }}<|end|>{% endfor %}"
+                              b"{% if tools %}{{ tools | tojson }}{% endif %}"),
                     "a template without a system message")
     says(checks, "chat template", "a system message: refused: ", "no system", "tools and no system message: ", "a question: ")
     says(checks, "control tokens", "2, none of which")
-    verify(templated(model, b"{{ raise_exception('pirates only') }}"), "a template that refuses all", 65, {"chat template"}, {"control tokens"})
+    path = templated(model, b"{{ raise_exception('pirates only') }}")
+    verify(path, "a template that refuses all", 65, {"chat template"}, {"control tokens"})
 
 
 # ---- results ----
