@@ -321,7 +321,7 @@ static void tr_same_bits(int value) {
     const int step = way == 0 ? 1 : way == 1 ? 3 : way == 2 ? tr.n_rows : 7;
     if (!kern) continue;
     cpu_pool_close(&tr.cpu.pool);
-    tr_open(kern, exact, 1 + way % 3);
+    tr_open(kern, exact, 1 + (way + 1) % 3);
     for (int first = 0; first < tr.n_rows; first += step) {
       const int n = tr.n_rows - first < step ? tr.n_rows - first : step;
       tr_take(first, n);
@@ -332,7 +332,7 @@ static void tr_same_bits(int value) {
       cpu_run(&tr.cpu, &tr.batch);
       for (int r = 0; r < n; r++)
         ck_assert_msg(memcmp(cpu_row(&tr.cpu, value, r), want + (first + r) * width, sizeof *want * (size_t)width) == 0,
-                      "row %d of %d, %d at once, %s, %d threads: other bits", first + r, tr.n_rows, step, kern->name, 1 + way % 3);
+                      "row %d of %d, %d at once, %s, %d threads: other bits", first + r, tr.n_rows, step, kern->name, 1 + (way + 1) % 3);
     }
   }
 }
@@ -548,6 +548,365 @@ START_TEST(op_add) { // normed or not, scaled or not, gated or not; of a slice
 }
 END_TEST
 
+/* ---- attention ---- */
+
+static void tr_rotated(double *x, const struct rope *rope, int position) {
+  for (int i = 0; i < rope->n_rot / 2; i++) {
+    int a = rope->neox ? i : 2 * i, b = rope->neox ? i + rope->n_rot / 2 : 2 * i + 1;
+    double angle = position * (double)rope->frequency[i], p = x[a], q = x[b];
+    x[a] = (p * cos(angle) - q * sin(angle)) * (double)rope->magnitude;
+    x[b] = (p * sin(angle) + q * cos(angle)) * (double)rope->magnitude;
+  }
+}
+
+enum { TA_HEADS = 12, TA_KV = 2, TA_DIM = 16, TA_WIDTH = 24, TA_ROWS = 40, TA_SEEN = TR_PAGES * KV_PAGE };
+static struct {
+  struct tape_heads h;
+  struct rope rope;
+  int q, k, v, o;
+  double heads[TA_ROWS][TA_HEADS][TA_DIM], own[TA_ROWS][TA_KV][TA_DIM]; // queries and keys, normed and rotated
+  double keys[2][TA_SEEN][TA_KV][TA_DIM], values[2][TA_SEEN][TA_KV][TA_WIDTH];
+} ta;
+
+/* Slopes as the paper has them: a geometric sequence for a power of two, else that of the power below and every other of
+ * that above. (Press et al., 2022, and its footnote) */
+static double ta_slope(int head, int n_head, double bias) {
+  int power = 1;
+  while (power * 2 <= n_head) power *= 2;
+  return head < power ? pow(2, -bias / power * (head + 1)) : pow(2, -bias / (2 * power) * (2 * (head - power) + 1));
+}
+
+static void ta_begin(int round) {
+  static const int starts[][2] = {{2, 9}, {50, 120}, {1, 505}}, windows[] = {0, 3, 6, 1, 50}, heads[] = {6, 8, 4, 12, 2};
+  tr_begin();
+  tr.n_rows = TA_ROWS;
+  for (int s = 0; s < 2; s++) { // also where pages are built smaller
+    const int last = TA_SEEN - TA_ROWS, start = starts[round / 2 % 3][s];
+    tr.start[s] = start < last ? start : last;
+  }
+  tr.layer = (struct kv_layer){TA_KV, TA_DIM, TA_WIDTH, 0, 0, 0};
+  const bool norms = round / 3 % 2, rotated = round % 4 != 3;
+  ta.rope = (struct rope){tr_floats(6, 1), round % 5 == 4 ? 1.5f : 1.0f, 12, round / 2 % 2};
+  ta.h = (struct tape_heads){.n_head = heads[round / 3 % 5], .n_head_kv = TA_KV, .head_dim = TA_DIM, .value_dim = TA_WIDTH,
+                             .window = windows[round % 5], .eps = 1e-6f, .rope = rotated ? &ta.rope : NULL, .scale = 0.25f,
+                             .q_norm = norms ? tr_floats(TA_DIM, 2) : NULL, .k_norm = norms ? tr_floats(TA_DIM, 2) : NULL,
+                             .softcap = round % 6 == 5 ? 4.0f : 0.0f, .both_ways = round / 4 % 2};
+  if (round % 6 == 1 || round % 6 == 4) ta.h.alibi = round % 4 == 2 ? 5.0f : 8.0f;
+  ta.q = tr_input(ta.h.n_head * TA_DIM), ta.k = tr_input(TA_KV * TA_DIM), ta.v = tr_input(TA_KV * TA_WIDTH);
+  if (rotated) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
+  ta.o = tape_attention(&tr.tape, &ta.h, ta.q, ta.k, ta.v);
+}
+
+/* Positions before the batch's own were written by an earlier one; what is behind the end is rubbish. */
+static void ta_fill(void) {
+  memset(tr.kv.pages, 0xFF, tr.kv.page_bytes * (size_t)tr.kv.n_pages);
+  for (int s = 0; s < 2; s++)
+    for (int at = 0; at < tr.start[s]; at++)
+      for (int kv = 0; kv < TA_KV; kv++) {
+        float key[TA_DIM], value[TA_WIDTH];
+        const int page = tr.pages[s][at / KV_PAGE];
+        for (int d = 0; d < TA_DIM; d++) key[d] = tt_float();
+        for (int d = 0; d < TA_WIDTH; d++) value[d] = tt_float();
+        kv_put_key(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, page, 0, kv), TA_DIM, at % KV_PAGE, key);
+        kv_put_value(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, page, 0, kv), TA_WIDTH, at % KV_PAGE, value);
+      }
+  tr_fill(ta.q, 2);
+  tr_fill(ta.k, 2);
+  tr_fill(ta.v, 1);
+  for (int r = 0; r < TA_ROWS; r++)
+    for (int i = 0; i < ta.h.n_head + TA_KV; i++) {
+      const bool query = i < ta.h.n_head;
+      double *x = query ? ta.heads[r][i] : ta.own[r][i - ta.h.n_head];
+      const float *from = query ? tr.kept[0] + (r * ta.h.n_head + i) * TA_DIM : tr.kept[1] + (r * TA_KV + i - ta.h.n_head) * TA_DIM;
+      const struct norm norm = {.weight = query ? ta.h.q_norm : ta.h.k_norm, .eps = 1e-6f};
+      for (int d = 0; d < TA_DIM; d++) x[d] = (double)from[d];
+      if (norm.weight) tr_normed(x, &norm, TA_DIM, 0);
+      if (ta.h.rope) tr_rotated(x, &ta.rope, tr.position[r]);
+    }
+}
+
+/* What the pages hold after the run; the rows' own keys and values arrived, as far as their type lets them. */
+static void ta_read(enum kv_type type) {
+  for (int s = 0; s < 2; s++)
+    for (int at = 0; at < tr.n_ids[s]; at++)
+      for (int kv = 0; kv < TA_KV; kv++) {
+        const char *k = kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), *v = kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv);
+        for (int d = 0; d < TA_DIM; d++) ta.keys[s][at][kv][d] = (double)kvt_key(type, k, TA_DIM, at % KV_PAGE, d);
+        for (int d = 0; d < TA_WIDTH; d++) ta.values[s][at][kv][d] = (double)kvt_value(type, v, TA_WIDTH, at % KV_PAGE, d);
+      }
+  for (int r = 0; r < TA_ROWS; r++)
+    for (int kv = 0; kv < TA_KV; kv++) {
+      const struct tr_row *row = &tr.rows[r];
+      double most = 0;
+      for (int d = 0; d < TA_DIM; d++) most = fabs(ta.own[r][kv][d]) > most ? fabs(ta.own[r][kv][d]) : most;
+      for (int d = 0; d < TA_DIM; d++)
+        ck_assert(fabs(ta.keys[row->sequence][row->position][kv][d] - ta.own[r][kv][d]) <= kvt_bound(type, (float)most) + 2e-6 * most);
+      for (int d = 0; d < TA_WIDTH; d++)
+        ck_assert(fabs(ta.values[row->sequence][row->position][kv][d] - (double)tr.kept[2][(r * TA_KV + kv) * TA_WIDTH + d]) <=
+                  kvt_bound(type, 1));
+    }
+}
+
+static void ta_check_head(int r, int head, enum kv_type type) {
+  static double p[TA_SEEN];
+  const int s = tr.rows[r].sequence, now = tr.rows[r].position, kv = head / (ta.h.n_head / TA_KV);
+  double total = 0, most = -1e300;
+  for (int at = 0; at < tr.n_ids[s]; at++) {
+    const int away = at < now ? now - at : at - now;
+    const bool seen = ta.h.both_ways ? !ta.h.window || away <= ta.h.window / 2 : at <= now && (!ta.h.window || away < ta.h.window);
+    p[at] = 0;
+    for (int d = 0; d < TA_DIM; d++) p[at] += ta.heads[r][head][d] * 0.25 * ta.keys[s][at][kv][d];
+    if (ta.h.alibi > 0) p[at] -= away * ta_slope(head, ta.h.n_head, (double)ta.h.alibi);
+    if (ta.h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
+    if (!seen) p[at] = -INFINITY;
+    most = p[at] > most ? p[at] : most;
+  }
+  for (int at = 0; at < tr.n_ids[s]; at++) total += p[at] = exp(p[at] - most);
+  for (int d = 0; d < TA_WIDTH; d++) {
+    double want = 0;
+    for (int at = 0; at < tr.n_ids[s]; at++) want += p[at] / total * ta.values[s][at][kv][d];
+    // scores of up to 40 carry their own rounding, and queries and weights theirs
+    tr_near(cpu_row(&tr.cpu, ta.o, r)[head * TA_WIDTH + d], want, type == KV_F32 ? 10 : 300);
+  }
+}
+
+/* Norm and rotation of q and k and their way into the pages, then attention over the pages: forwards, both ways, in windows, with
+ * biases for the distance. */
+START_TEST(op_heads_and_attention) {
+  for (int round = 0; round < 60; round++) {
+    const enum kv_type type = (enum kv_type)(round % 3);
+    ta_begin(round);
+    tr_ready(false, type, 1 + round % 3);
+    ta_fill();
+    cpu_run(&tr.cpu, &tr.batch);
+    ta_read(type);
+    for (int r = 0; r < TA_ROWS; r++)
+      for (int i = 0; i < ta.h.n_head; i++) ta_check_head(r, i, type);
+    tr_same_bits(ta.o);
+    tr_end();
+  }
+}
+END_TEST
+
+/* ---- mixtures of experts ---- */
+
+enum { TX_EXPERTS = 40, TX_USED = 6 };
+
+/* The chosen experts and their weights, from the definitions: scores by softmax or sigmoid, plus a bias for the choice alone; the
+ * groups with the largest sum of their two best scores (without a bias: with the best); of equal ones the first. */
+static void tx_route(const struct tape_route *r, const float *logits, int *chosen, double *weight) {
+  double score[TX_EXPERTS], probability[TX_EXPERTS], group[TX_EXPERTS], most = -1e300, total = 0;
+  const int each = r->n_group > 1 ? r->n_expert / r->n_group : r->n_expert, n_group = r->n_expert / each;
+  bool open[TX_EXPERTS] = {0}, taken[TX_EXPERTS] = {0};
+  for (int i = 0; i < r->n_expert; i++) most = (double)logits[i] > most ? (double)logits[i] : most;
+  for (int i = 0; i < r->n_expert; i++) total += exp((double)logits[i] - most);
+  for (int i = 0; i < r->n_expert; i++) {
+    const double x = (double)logits[i];
+    probability[i] = r->gate == GATE_SIGMOID ? 1 / (1 + exp(-x)) : r->gate == GATE_SOFTMAX ? exp(x - most) / total : x;
+    score[i] = (double)(float)(probability[i] + (r->bias ? (double)r->bias[i] : 0)); // equal ones stay equal
+  }
+  for (int j = 0; j < n_group; j++) {
+    double best = -1e300, second = -1e300;
+    for (int i = j * each; i < (j + 1) * each; i++)
+      if (score[i] > best) second = best, best = score[i];
+      else if (score[i] > second) second = score[i];
+    group[j] = r->bias && each > 1 ? best + second : best;
+  }
+  for (int k = 0; k < (r->n_group > 1 ? r->n_group_used : 1); k++) {
+    int best = -1;
+    for (int j = 0; j < n_group; j++)
+      if (!open[j] && (best < 0 || group[j] > group[best])) best = j;
+    open[best] = true;
+  }
+  total = 0;
+  for (int k = 0; k < r->n_used; k++) {
+    int best = -1;
+    for (int i = 0; i < r->n_expert; i++)
+      if (open[i / each] && !taken[i] && (best < 0 || score[i] > score[best])) best = i;
+    taken[best] = true;
+    chosen[k] = best;
+    total += weight[k] = r->gate == GATE_SOFTMAX_USED ? exp(probability[best] - most) : probability[best];
+  }
+  const double by = (double)r->scale / (r->normalised || r->gate == GATE_SOFTMAX_USED ? total : 1);
+  for (int k = 0; k < r->n_used; k++) weight[k] *= by;
+}
+
+static struct tape_route tx_some_route(int round) {
+  static const int sizes[][4] = {{1, 1, 0, 0}, {8, 2, 0, 0}, {12, 4, 4, 2}, {40, 6, 8, 3}, {5, 5, 1, 1}, {16, 3, 16, 5}, {2, 1, 0, 0}};
+  const int *n = sizes[round % 7];
+  struct tape_route r = {.n_expert = n[0], .n_used = n[1], .n_group = n[2], .n_group_used = n[3], .normalised = round / 2 % 2,
+                         .scale = round % 5 == 2 ? 2.5f : 1.0f};
+  r.gate = round % 3 == 0 ? GATE_SOFTMAX : round % 3 == 1 ? GATE_SIGMOID : GATE_SOFTMAX_USED;
+  if (round / 3 % 2) r.bias = tr_floats(r.n_expert, 0.3f);
+  return r;
+}
+
+/* Chosen experts and the places of the pairs: all in range, every pair once, those of an expert together and by rows. */
+static void tx_check_pairs(const struct tape_route *r, int n_rows) {
+  const struct cpu_pairs *p = &tr.cpu.pairs;
+  bool seen[TR_MOST * TX_USED] = {0};
+  ck_assert(p->first[0] == 0 && p->first[r->n_expert] == n_rows * r->n_used);
+  for (int i = 0; i < n_rows * r->n_used; i++) {
+    ck_assert(p->chosen[i] >= 0 && p->chosen[i] < r->n_expert && p->at[i] >= 0 && p->at[i] < n_rows * r->n_used && !seen[p->at[i]]);
+    seen[p->at[i]] = true;
+    ck_assert(p->row[p->at[i]] == i / r->n_used);
+    ck_assert(p->at[i] >= p->first[p->chosen[i]] && p->at[i] < p->first[p->chosen[i] + 1]);
+  }
+  for (int e = 0; e < r->n_expert; e++)
+    for (int i = p->first[e] + 1; i < p->first[e + 1]; i++) ck_assert_int_ge(p->row[i], p->row[i - 1]);
+}
+
+START_TEST(op_route) {
+  for (int round = 0; round < 84; round++) {
+    tr_begin();
+    const struct tape_route route = tx_some_route(round);
+    int x = tr_input(route.n_expert), weights = tape_route(&tr.tape, &route, x);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    tr_fill(x, 4);
+    const bool ties = round / 7 % 2;
+    for (int i = 0; i < TR_ROWS * route.n_expert && ties; i++) tr.kept[0][i] = (float)(int)tr.kept[0][i]; // many are equal
+    for (int r = 0; r < TR_ROWS; r++)
+      memcpy(cpu_row(&tr.cpu, x, r), tr.kept[0] + r * route.n_expert, sizeof(float) * (size_t)route.n_expert);
+    cpu_run(&tr.cpu, &tr.batch);
+    tx_check_pairs(&route, TR_ROWS);
+    for (int r = 0; r < TR_ROWS; r++) {
+      int chosen[TX_USED];
+      double weight[TX_USED];
+      tx_route(&route, tr.kept[0] + r * route.n_expert, chosen, weight);
+      for (int k = 0; k < route.n_used; k++) {
+        ck_assert_msg(tr.cpu.pairs.chosen[r * route.n_used + k] == chosen[k], "round %d, row %d: expert %d, expected %d", round, r,
+                      tr.cpu.pairs.chosen[r * route.n_used + k], chosen[k]);
+        tr_near(cpu_row(&tr.cpu, weights, r)[k], weight[k], (double)route.scale);
+      }
+    }
+    tr_same_bits(weights);
+    tr_end();
+  }
+}
+END_TEST
+
+/* ---- their feed-forward, as an architecture would write it: y += scale * sum of weight * (act(x gate) * (x up)) down ---- */
+
+enum { TX_COLS = 64, TX_FF = 96, TX_OUT = 57 };
+static struct {
+  struct tape_route route;
+  struct weight *gate, *up, *down;
+  int x, logits, to;
+  double scale;
+} tx;
+
+static void tx_begin(int round) {
+  static const int rows[] = {1, 2, 3, 5, 11, 16, 17, 33, 70}, ffs[] = {96, 32, 33, 64, 7}, outs[] = {57, 16, 40};
+  tr_begin();
+  tr.n_rows = rows[round % 9];
+  tx.route = tx_some_route(round);
+  tx.scale = round % 4 == 1 ? 0.25 : 1;
+  const int ff = ffs[round % 5], out = outs[round / 3 % 3], n = tx.route.n_expert;
+  const bool floats = ff % BLOCK != 0;
+  tx.gate = tr_experts(round % 4 ? &quant_q8_0 : &quant_f32, ff, TX_COLS, n, true);
+  tx.up = tr_experts(round / 2 % 4 ? &quant_q8_0 : &quant_f32, ff, TX_COLS, n, true); // where they differ: two operations
+  tx.down = tr_experts(floats || round % 3 == 0 ? &quant_f32 : &quant_q8_0, out, ff, n, true);
+  tx.x = tr_input(TX_COLS), tx.logits = tr_input(n), tx.to = tr_input(out);
+  const struct weight *both[] = {tx.gate, tx.up}, *down[] = {tx.down};
+  int weights = tape_route(&tr.tape, &tx.route, tx.logits), act[2], y;
+  tape_experts(&tr.tape, TAPE_ROWS(tx.x), &tx.route, weights, 2, both, act);
+  tape_experts(&tr.tape, TAPE_GLU(act[0], act[1], ACT_SILU), &tx.route, weights, 1, down, &y);
+  tape_mix(&tr.tape, &tx.route, y, weights, (float)tx.scale, tx.to);
+}
+
+/* Weights of experts that no row chooses become numbers that would show. */
+static void tx_poison(void) {
+  bool used[TX_EXPERTS] = {0};
+  for (int r = 0; r < tr.n_rows; r++) {
+    int chosen[TX_USED];
+    double weight[TX_USED];
+    tx_route(&tx.route, tr.kept[1] + r * tx.route.n_expert, chosen, weight);
+    for (int k = 0; k < tx.route.n_used; k++) used[chosen[k]] = true;
+  }
+  struct weight *const all[] = {tx.gate, tx.up, tx.down};
+  for (int i = 0; i < 3; i++) {
+    const size_t bytes = form_bytes(all[i]->quant->form, all[i]->n_rows, all[i]->n_cols);
+    for (int e = 0; e < tx.route.n_expert; e++)
+      if (!used[e]) memset((char *)all[i]->packed + bytes * (size_t)e, 0xFF, bytes);
+  }
+}
+
+static void tx_check_row(int r) {
+  int chosen[TX_USED];
+  double weight[TX_USED], act[TX_FF];
+  const int ff = tx.gate->n_rows, out = tx.down->n_rows;
+  const float *x = tr.kept[0] + r * TX_COLS;
+  double want[TX_OUT], size[TX_OUT];
+  for (int i = 0; i < out; i++) want[i] = (double)tr.kept[2][r * out + i], size[i] = fabs(want[i]) + 1;
+  tx_route(&tx.route, tr.kept[1] + r * tx.route.n_expert, chosen, weight);
+  for (int k = 0; k < tx.route.n_used; k++) {
+    for (int i = 0; i < ff; i++) {
+      double gate = 0, up = 0;
+      for (int c = 0; c < TX_COLS; c++) gate += tr_at(tx.gate, chosen[k] * ff + i, c) * (double)x[c];
+      for (int c = 0; c < TX_COLS; c++) up += tr_at(tx.up, chosen[k] * ff + i, c) * (double)x[c];
+      act[i] = tr_act(ACT_SILU, gate) * up;
+    }
+    for (int i = 0; i < out; i++)
+      for (int c = 0; c < ff; c++) {
+        const double term = tx.scale * weight[k] * tr_at(tx.down, chosen[k] * out + i, c) * act[c];
+        want[i] += term, size[i] += fabs(term);
+      }
+  }
+  for (int i = 0; i < out; i++) tr_near(cpu_row(&tr.cpu, tx.to, r)[i], want[i], 2 * size[i]);
+}
+
+START_TEST(op_experts) { // float activations against doubles, and int8 ones with themselves
+  for (int round = 0; round < 63; round++)
+    for (int exact = 0; exact < 2; exact++) {
+      tx_begin(round);
+      tr_ready(exact, KV_F16, 1 + round % 3);
+      tt_check_plan(&tr.tape);
+      tr_fill(tx.x, 1);
+      tr_fill(tx.logits, 4);
+      tr_fill(tx.to, 1);
+      tx_poison();
+      cpu_run(&tr.cpu, &tr.batch);
+      tx_check_pairs(&tx.route, tr.n_rows);
+      for (int r = 0; r < tr.n_rows; r++)
+        if (exact) tx_check_row(r);
+        else for (int i = 0; i < tx.down->n_rows; i++) ck_assert(fabsf(cpu_row(&tr.cpu, tx.to, r)[i]) < 1e4f);
+      tr_same_bits(tx.to);
+      tr_end();
+    }
+}
+END_TEST
+
+/* Logits and rows that are no numbers hurt their own row alone, and nothing is read or written elsewhere. */
+START_TEST(op_experts_no_numbers) {
+  static const uint32_t bad[] = {0x7FC00000u, 0xFF800000u, 0x7F800000u};
+  static float want[TR_MOST][TX_OUT];
+  for (int round = 0; round < 63; round++) {
+    tx_begin(round);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    const int n = tx.route.n_expert, out = tx.down->n_rows;
+    tr_fill(tx.x, 1);
+    tr_fill(tx.logits, 4);
+    tr_fill(tx.to, 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < tr.n_rows; r++) memcpy(want[r], cpu_row(&tr.cpu, tx.to, r), sizeof(float) * (size_t)out);
+    for (int r = 0; r < tr.n_rows; r++) {
+      memcpy(cpu_row(&tr.cpu, tx.x, r), tr.kept[0] + r * TX_COLS, sizeof(float) * TX_COLS);
+      memcpy(cpu_row(&tr.cpu, tx.to, r), tr.kept[2] + r * out, sizeof(float) * (size_t)out);
+      float *logits = cpu_row(&tr.cpu, tx.logits, r);
+      memcpy(logits, tr.kept[1] + r * n, sizeof(float) * (size_t)n);
+      for (int i = 0; i < n && r % 3 == 1; i++)
+        if (round / 3 % 2 || tt_below(3) == 0) logits[i] = f32_from_bits(bad[round % 3]); // all of a row, or some
+      if (r % 6 == 2) cpu_row(&tr.cpu, tx.x, r)[5] = f32_from_bits(bad[0]);
+    }
+    cpu_run(&tr.cpu, &tr.batch);
+    tx_check_pairs(&tx.route, tr.n_rows);
+    for (int r = 0; r < tr.n_rows; r++)
+      if (r % 3 != 1 && r % 6 != 2) ck_assert(memcmp(want[r], cpu_row(&tr.cpu, tx.to, r), sizeof(float) * (size_t)out) == 0);
+    tr_end();
+  }
+}
+END_TEST
+
 /* The head: output rows in an order of their own, HEAD_ROWS at a time, capped. */
 START_TEST(op_head_and_softcap) {
   tr_begin();
@@ -588,7 +947,11 @@ static Suite *tape_suite(void) {
   tcase_add_test(t, op_embed_add);
   tcase_add_test(t, op_angles);
   tcase_add_test(t, op_matmul);
+  tcase_add_test(t, op_heads_and_attention);
   tcase_add_test(t, op_norm);
+  tcase_add_test(t, op_route);
+  tcase_add_test(t, op_experts);
+  tcase_add_test(t, op_experts_no_numbers);
   tcase_add_test(t, op_join);
   tcase_add_test(t, op_add);
   tcase_add_test(t, op_head_and_softcap);
