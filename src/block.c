@@ -167,8 +167,8 @@ static const struct tensor_row rows_experts[] = {
 };
 static const struct tensor_row rows_shared_experts[] = {
   ROW_MATRIX("blk.%d.ffn_gate_shexp.weight", LAYER(gate_shared), DIM_EMBD, DIM_FF_SHARED, MAY),
-  ROW_UNLESS("blk.%d.ffn_up_shexp.weight", LAYER(up_shared), DIM_EMBD, DIM_FF_SHARED, LAYER(gate_shared)),
-  ROW_MATRIX("blk.%d.ffn_down_shexp.weight", LAYER(down_shared), DIM_FF_SHARED, DIM_EMBD, MAY),
+  ROW_WITH("blk.%d.ffn_up_shexp.weight", LAYER(up_shared), DIM_EMBD, DIM_FF_SHARED, LAYER(gate_shared)),
+  ROW_WITH("blk.%d.ffn_down_shexp.weight", LAYER(down_shared), DIM_FF_SHARED, DIM_EMBD, LAYER(gate_shared)),
   {0},
 };
 
@@ -211,12 +211,10 @@ static int block_attention_wide(struct tape *t, const struct model *m, const str
   return tape_attention(t, &h, out[0], out[1], out[2]);
 }
 
-static const struct norm block_unnormed; // eps 0: none
-
 /* x += in * w, scaled if the model scales what it adds. */
 static void block_add(struct tape *t, const struct model *m, struct tape_in in, const struct weight *w, int x) {
   if (m->hp.residual_scale == 1) tape_matmul_add(t, in, w, x);
-  else tape_add(t, tape_product(t, in, w), block_unnormed, (float)m->hp.residual_scale, VALUE_NONE, x);
+  else tape_add(t, tape_product(t, in, w), tape_unnormed, (float)m->hp.residual_scale, VALUE_NONE, x);
 }
 
 /* The first half of a feed-forward: what w_down, or its likes, is multiplied by. */
@@ -238,10 +236,10 @@ static void block_experts(struct tape *t, const struct model *m, int i, int n, e
   tape_experts(t, TAPE_ROWS(n), route, weights, 2, both, out);
   tape_experts(t, TAPE_GLU(out[0], out[1], act), route, weights, 1, down, &y);
   tape_mix(t, route, y, weights, (float)m->hp.residual_scale, x);
-  if (!l->up_shared.quant) return;
+  if (!l->gate_shared.quant) return;
   int gate = l->shared_gate.quant ? tape_product(t, TAPE_ROWS(n), &l->shared_gate) : VALUE_NONE;
   y = tape_product(t, block_gated(t, TAPE_ROWS(n), &l->gate_shared, &l->up_shared, act), &l->down_shared);
-  tape_add(t, y, block_unnormed, (float)m->hp.residual_scale, gate, x);
+  tape_add(t, y, tape_unnormed, (float)m->hp.residual_scale, gate, x);
 }
 
 /* x += the feed-forward of its norm, with experts where the layer has them. */
@@ -291,7 +289,7 @@ static void block_sandwich(struct tape *t, const struct model *m, int i, const s
 /* What becomes of the last layer's rows: vectors, a ranker's scores, or logits. */
 static void block_head(struct tape *t, const struct model *m, int x) {
   const struct norm norm = block_norm(m, m->output_norm);
-  tape_hidden(t, x, m->output_norm.weight ? norm : block_unnormed);
+  tape_hidden(t, x, m->output_norm.weight ? norm : tape_unnormed);
   if (m->hp.pooling != POOL_NONE && !m->cls_output.quant) return;
   x = tape_head(t, x);
   const struct tape_in in = m->output_norm.weight ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
@@ -313,3 +311,79 @@ static void block_forward(struct tape *t, const struct model *m, enum activation
   }
   block_head(t, m, x);
 }
+
+/* ---- what Hugging Face folders share: lines of struct hf ---- */
+
+static const char hf_decoder[] =
+  "embed_tokens token_embd\n"
+  "norm output_norm\n"
+  "lm_head output\n"
+  ".input_layernorm .attn_norm\n"
+  ".self_attn.q_proj .attn_q\n"
+  ".self_attn.k_proj .attn_k\n"
+  ".self_attn.v_proj .attn_v\n"
+  ".self_attn.o_proj .attn_output\n"
+  ".self_attn.q_norm .attn_q_norm\n"
+  ".self_attn.k_norm .attn_k_norm\n"
+  ".post_attention_layernorm .ffn_norm\n"
+  ".mlp.gate_proj .ffn_gate\n"
+  ".mlp.up_proj .ffn_up\n"
+  ".mlp.down_proj .ffn_down\n";
+
+/* Where heads are rotated as pairs of neighbours; there they are rotated by halves. */
+#define HF_ROTATED_PAIRS \
+  ".self_attn.q_proj .attn_q rope:num_attention_heads\n" \
+  ".self_attn.k_proj .attn_k rope:num_key_value_heads|num_attention_heads\n"
+#define HF_ROTATED_PAIRS_KEYS \
+  "vocab_size u vocab_size\n" \
+  "rope.dimension_count u head_dim|hidden_size/num_attention_heads\n"
+
+/* Experts one by one, or all in one tensor: (n_expert, 2 * n_ff, n_embd) and (n_expert, n_embd, n_ff). */
+#define HF_EXPERTS \
+  ".mlp.gate .ffn_gate_inp\n" \
+  ".mlp.experts.%.gate_proj .ffn_gate_exps\n" \
+  ".mlp.experts.%.up_proj .ffn_up_exps\n" \
+  ".mlp.experts.%.down_proj .ffn_down_exps\n" \
+  ".mlp.experts.gate_up_proj .ffn_gate_exps part:0,0,moe_intermediate_size\n" \
+  ".mlp.experts.gate_up_proj .ffn_up_exps part:0,moe_intermediate_size\n" \
+  ".mlp.experts.down_proj .ffn_down_exps\n"
+#define HF_SHARED_EXPERTS \
+  ".mlp.shared_experts.gate_proj .ffn_gate_shexp\n" \
+  ".mlp.shared_experts.up_proj .ffn_up_shexp\n" \
+  ".mlp.shared_experts.down_proj .ffn_down_shexp\n"
+
+#define HF_GRANITE_KEYS \
+  "attention.key_length u \n" \
+  "attention.value_length u \n" \
+  "attention.scale f attention_multiplier\n" \
+  "embedding_scale f embedding_multiplier\n" \
+  "residual_scale f residual_multiplier\n" \
+  "logit_scale f logits_scaling\n"
+
+/* Norms are kept without the 1 that is added to them. */
+#define HF_GEMMA_NORMS \
+  "norm output_norm plus:1\n" \
+  ".input_layernorm .attn_norm plus:1\n" \
+  ".self_attn.q_norm .attn_q_norm plus:1\n" \
+  ".self_attn.k_norm .attn_k_norm plus:1\n" \
+  ".post_attention_layernorm .post_attention_norm plus:1\n" \
+  ".pre_feedforward_layernorm .ffn_norm plus:1\n" \
+  ".post_feedforward_layernorm .post_ffw_norm plus:1\n"
+#define HF_GEMMA3_KEYS \
+  "context_length u max_position_embeddings|131072\n" \
+  "attention.head_count u num_attention_heads|8\n" \
+  "attention.head_count_kv u num_key_value_heads|4\n" \
+  "attention.layer_norm_rms_epsilon f rms_norm_eps|0.000001\n" \
+  "attention.key_length u head_dim|256\n" \
+  "attention.value_length u head_dim|256\n" \
+  "rope.freq_base f rope.rope_theta|rope_theta|1000000\n" \
+  "rope.freq_base_swa f rope_parameters.sliding_attention.rope_theta|rope_local_base_freq|10000\n" \
+  "attention.sliding_window u sliding_window|4096\n"
+
+#define HF_ENCODER_KEYS \
+  "attention.causal b 0\n" \
+  "classifier.output_labels L id2label\n"
+#define HF_ENCODER \
+  "embeddings.word_embeddings token_embd\n" \
+  "embeddings.token_type_embeddings token_types\n" \
+  "embeddings.LayerNorm token_embd_norm\n"

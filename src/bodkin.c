@@ -61,8 +61,13 @@
 #endif
 #include "store.c"
 #include "convert.c"
+#include "convert_token.c"
+#include "convert_safetensors.c"
+#include "convert_grid.c"
+#include "convert_hf.c"
 #include "bench.c"
 #include "eval.c"
+#include "info.c"
 #include "verify.c"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options

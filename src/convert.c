@@ -266,27 +266,32 @@ static void convert_chunk(void *context, int phase, int chunk, int thread) {
   }
 }
 
-/* One tensor, decoded and encoded, or copied where the format stays. */
+/* The n_weights of a batch that lie at `in`: decoded and encoded, or copied where the format stays. */
+static bool convert_batch(struct convert_job *j) {
+  struct bk_error *e = j->writer.error;
+  int chunks = (int)((j->n_weights + CONVERT_CHUNK - 1) / CONVERT_CHUNK);
+  if (j->from != j->to) cpu_pool_run(&j->pool, 1, &chunks, convert_chunk, j);
+  if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " holds a NaN or an infinity", STR_ARG(j->tensor->name));
+  const char *from = j->from == j->to ? j->in : j->out;
+  convert_put(&j->writer, (struct str){from, j->n_weights / (size_t)j->to->block * j->to->block_bytes});
+  return !e->code;
+}
+
 static bool convert_weights(struct convert_job *j, uint64_t done, uint64_t total) {
   const struct gguf_tensor *t = j->tensor;
-  struct bk_error *e = j->writer.error;
   size_t block = (size_t)j->from->block, left = t->n_bytes / j->from->block_bytes * block;
   j->in = t->data;
-  while (left > 0 && !e->code) {
+  while (left > 0 && !j->writer.error->code) {
     if (j->progress) j->progress((double)done / (double)total);
     j->n_weights = left < (size_t)CONVERT_BATCH * CONVERT_CHUNK ? left : (size_t)CONVERT_BATCH * CONVERT_CHUNK;
     size_t in_bytes = j->n_weights / block * j->from->block_bytes;
-    int chunks = (int)((j->n_weights + CONVERT_CHUNK - 1) / CONVERT_CHUNK);
-    if (j->from != j->to) cpu_pool_run(&j->pool, 1, &chunks, convert_chunk, j);
-    if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " holds a NaN or an infinity", STR_ARG(t->name));
-    if (j->from == j->to) convert_put(&j->writer, (struct str){j->in, in_bytes});
-    else convert_put(&j->writer, (struct str){j->out, j->n_weights / (size_t)j->to->block * j->to->block_bytes});
+    if (!convert_batch(j)) return false;
     os_forget(j->in, in_bytes);
     j->in += in_bytes;
     left -= j->n_weights;
     done += j->n_weights;
   }
-  return !e->code;
+  return !j->writer.error->code;
 }
 
 /* ---- quantize ---- */

@@ -298,6 +298,7 @@ static void cpu_prepare_pairs(struct cpu *c, const struct op *op, int chunk, int
       for (int i = 0; i < width; i++) {
         const int pair = p->first[expert] + first + i;
         const float *x = first + i < n_pairs ? cpu_source(c, op, paired ? pair : p->row[pair], cpu_scratch(c, thread, CPU_ROW)) : NULL;
+        if (x && op->piece[0].width) x += op->piece[0].column + expert * op->piece[0].step;
         k->panel[kind](x, n_cols, width, i, panel);
       }
     }
@@ -384,6 +385,10 @@ static void cpu_route_groups(const struct tape_route *r, float *score) {
 /* Chooses the experts of one row and weighs them; of equal ones the first wins. logits (n_expert) are overwritten. */
 static void cpu_route(struct cpu *c, const struct op *op, int row, int thread) {
   const struct tape_route *r = op->route;
+  if (r->gate == GATE_ALL) {
+    for (int s = 0; s < r->n_used; s++) c->pairs.chosen[row * r->n_used + s] = s;
+    return;
+  }
   float *p = cpu_row(c, op->in[0], row), *weight = cpu_row(c, op->out[0], row), *score = cpu_scratch(c, thread, CPU_ROW), most = p[0];
   int32_t *chosen = c->pairs.chosen + (size_t)row * (size_t)r->n_used;
   double total = 0;
@@ -592,7 +597,9 @@ static void cpu_join(struct cpu *c, const struct op *op, int row) {
   for (int h = 0; h < op->n_head; h++)
     for (int k = 0; k < 2; k++) {
       const struct tape_piece *p = &op->piece[k];
-      if (p->width) memcpy(to, cpu_row(c, op->in[k], row) + p->column + h * p->step, sizeof *to * (size_t)p->width);
+      const bool paired = p->width && c->tape->values[op->in[k]].n_used > 1; // a row for each head
+      const int from = paired ? c->pairs.at[row * op->n_head + h] : row;
+      if (p->width) memcpy(to, cpu_row(c, op->in[k], from) + p->column + h * p->step, sizeof *to * (size_t)p->width);
       to += p->width;
     }
 }

@@ -14,6 +14,7 @@ struct engine_options {
   bool has_isa;
   enum os_isa isa;
   uint64_t memory;       // ceiling in bytes, 0: none
+  const char *const *loras; // see struct model_options
 };
 
 enum { ENGINE_ROWS = 256 }; // rows of a step at most, unless a model looks both ways and has a longer context
@@ -62,6 +63,12 @@ struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
 
+/* Pages there are: of whole contexts; where a sequence takes one step and no more, of as many as fit one. */
+static int engine_n_pages(const struct engine *g) {
+  const int rows = g->model.tape.max_rows, n = g->options.n_sequences, whole = n * kv_pages_for(g->options.n_context);
+  return !g->model.hp.causal && rows / KV_PAGE + n < whole ? rows / KV_PAGE + n : whole;
+}
+
 static int engine_rows(const struct engine *g) { return g->model.tape.max_rows; }
 
 static int engine_max_pages(const struct engine *g) { return kv_pages_for(g->options.n_context); }
@@ -77,7 +84,7 @@ static size_t engine_scratch_bytes(const struct engine *g, int n_threads) {
 
 static struct engine_plan engine_plan(const struct engine *g) {
   struct engine_plan p = {.mapped = g->model.kept_mapped_bytes, .packed = g->model.packed_bytes, .tables = g->model.tables_bytes,
-                          .keys_values = g->kv.page_bytes * (size_t)(g->options.n_sequences * engine_max_pages(g)),
+                          .keys_values = g->kv.page_bytes * (size_t)engine_n_pages(g),
                           .scratch = engine_scratch_bytes(g, g->options.n_threads)};
   p.total = p.mapped + p.packed + p.tables + p.keys_values + p.scratch;
   return p;
@@ -95,8 +102,10 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
   g->kv.shared = !hp->causal; // a sequence is one step: nobody reads a layer's keys after the next has begun
   g->kv.layers = ARENA_NEW(&g->tables, struct kv_layer, (size_t)hp->n_layer);
   if (!g->kv.layers) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)hp->n_layer);
-  for (int i = 0; i < g->kv.n_layers; i++)
-    g->kv.layers[i] = (struct kv_layer){(int)hp->n_head_kv, (int)hp->head_dim, (int)hp->value_dim, 0, 0, 0};
+  for (int i = 0; i < g->model.tape.n_ops; i++) { // as attention has them, which may not be as the file says
+    const struct op *op = &g->model.tape.ops[i];
+    if (op->kind == OP_ATTENTION) g->kv.layers[op->layer] = (struct kv_layer){op->n_head_kv, op->head_dim, op->value_dim, 0, 0, 0};
+  }
   kv_layout(&g->kv);
   struct engine_plan p = engine_plan(g);
   if (g->options.memory && p.total > g->options.memory)
@@ -109,7 +118,7 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
 static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_error *e) {
   struct engine_options *o = &g->options;
   int max_pages = engine_max_pages(g);
-  if (!kv_reserve(&g->kv, o->n_sequences * max_pages, &g->tables, e)) return false;
+  if (!kv_reserve(&g->kv, engine_n_pages(g), &g->tables, e)) return false;
   const size_t rows = (size_t)engine_rows(g);
   g->token = ARENA_NEW(&g->tables, int32_t, rows);
   g->position = ARENA_NEW(&g->tables, int32_t, rows);
@@ -154,7 +163,8 @@ static bool engine_open(struct engine *g, const char *path, const struct engine_
   memset(g, 0, sizeof *g);
   g->options = *options;
   const struct kern *kern;
-  if (!model_open(&g->model, path, options->n_context, ENGINE_ROWS, e)) return false;
+  const struct model_options inside = {options->n_context, ENGINE_ROWS, options->loras};
+  if (!model_open(&g->model, path, &inside, e)) return false;
   if (!engine_defaults(g, &kern, e)) goto fail;
   size_t lists = (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 64 + (size_t)g->model.hp.n_layer * 256;
   g->memory = os_reserve(engine_scratch_bytes(g, g->options.n_threads) + lists + (1 << 20), e);
@@ -379,7 +389,7 @@ BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options 
   static const struct bk_options defaults;
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
-                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory};
+                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory, .loras = o->loras};
   if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
     err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
     return NULL;

@@ -283,7 +283,8 @@ static bool eval_embed(struct eval *v, struct eval_job *j, struct bk_error *e) {
 /* Of a ranker: its head at the position that it reads, the first of an encoder, the last of a decoder. */
 static int32_t eval_take_score(struct request *r, int position, const float *logits) {
   struct eval_job *j = r->context;
-  if (position == (j->eval->engine->model.hp.causal ? r->n_prompt - 1 : 0)) j->score = logits[0], j->has_score = true;
+  const struct hparams *hp = &j->eval->engine->model.hp;
+  if (position == pool_score_position(hp, r->n_prompt)) j->score = pool_score(hp, logits), j->has_score = true;
   return -1;
 }
 

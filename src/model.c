@@ -51,6 +51,11 @@ static bool model_relations(struct model *m, struct bk_error *e) {
   if (hp->n_rot > hp->head_dim || hp->n_rot % 2 != 0)
     return err_set(e, ERR_DATA, "rope over %lld of a head's %lld dimensions, expected an even number at most as large",
                    (long long)hp->n_rot, (long long)hp->head_dim);
+  if (hp->n_expert_group > 1 && (hp->n_expert % hp->n_expert_group != 0 || hp->n_expert_group_used < 1 ||
+                                 hp->n_expert_group_used > hp->n_expert_group ||
+                                 hp->n_expert_used > hp->n_expert / hp->n_expert_group * hp->n_expert_group_used))
+    return err_set(e, ERR_DATA, "%lld experts in %lld groups, %lld of each token from %lld of them: they do not divide or are too few",
+                   (long long)hp->n_expert, (long long)hp->n_expert_group, (long long)hp->n_expert_used, (long long)hp->n_expert_group_used);
   if (hp->n_expert && (hp->n_expert_used < 1 || hp->n_expert_used > hp->n_expert))
     return err_set(e, ERR_DATA, "%lld of %lld experts are used, expected 1 to all", (long long)hp->n_expert_used, (long long)hp->n_expert);
   if (hp->n_ff_expert == 0) hp->n_ff_expert = hp->n_ff;
@@ -131,7 +136,11 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_Q_RANK: return hp->q_rank;
   case DIM_KV_RANK: return hp->kv_rank;
   case DIM_KV_A: return hp->kv_rank + hp->n_rot;
-  case DIM_KV_B: return hp->n_head * (hp->head_dim - hp->n_rot + hp->value_dim);
+  case DIM_KV_B: return hp->n_head * (hp->head_dim_full - hp->n_rot + hp->value_dim_full);
+  case DIM_Q_FULL: return hp->n_head * hp->head_dim_full;
+  case DIM_O_FULL: return hp->n_head * hp->value_dim_full;
+  case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
+  case DIM_V_FULL: return hp->value_dim_full;
   }
   return 0;
 }
@@ -166,7 +175,7 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
   const int64_t from = row->from == DIM_NONE ? 0 : model_dim(&m->hp, row->from), length = model_dim(&m->hp, vector ? row->cols : row->rows);
   const int64_t whole = row->whole == DIM_NONE ? length : model_dim(&m->hp, row->whole);
   const int64_t cols = vector ? whole : model_dim(&m->hp, row->cols), rows = vector ? model_dim(&m->hp, row->rows) : whole;
-  const int64_t experts = row->kind == TENSOR_EXPERTS ? m->hp.n_expert : 1;
+  const int64_t experts = row->kind == TENSOR_EXPERTS ? m->hp.n_expert : row->kind == TENSOR_HEADS ? m->hp.n_head : 1;
   if ((int64_t)t->dim[0] != cols || (int64_t)t->dim[1] != rows || (int64_t)t->dim[2] != experts || t->dim[3] != 1)
     return err_set(e, ERR_DATA, "tensor " STR_FMT " has shape [%llu, %llu, %llu, %llu], expected [%lld, %lld, %lld]", STR_ARG(t->name),
                    (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2],
@@ -181,19 +190,20 @@ static bool model_bind(struct model *m, const struct tensor_row *row, int layer,
     return !e->code;
   }
   struct weight *w = (struct weight *)(void *)to;
-  *w = (struct weight){t->name, q, t->data, NULL, (int)length, (int)cols, (int)experts, row->kind == TENSOR_LOOKUP, w->bias};
+  *w = (struct weight){.name = t->name, .quant = q, .n_rows = (int)length, .n_cols = (int)cols, .n_experts = (int)experts,
+                       .lookup_only = row->kind == TENSOR_LOOKUP, .bias = w->bias};
   w->file = t->data + model_file_bytes(w, (int)from);
   return true;
 }
 
-/* What may be missing only where something else is there. */
+/* What may be missing only where something else is there, or is not. */
 static bool model_complete(struct model *m, const struct tensor_row *row, int layer, struct bk_error *e) {
-  if (row->need != UNLESS) return true;
+  if (row->need != UNLESS && row->need != WITH) return true;
   const struct weight *own = (const void *)model_row_target(m, layer, row->offset);
-  const struct weight *instead = (const void *)model_row_target(m, layer, row->unless);
+  const struct weight *other = (const void *)model_row_target(m, layer, row->other);
   char memory[128];
   struct str name = model_row_name(row, layer, memory, sizeof memory);
-  return own->quant || instead->quant || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
+  return own->quant || (other->quant != NULL) == (row->need == UNLESS) || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
 }
 
 static bool model_each_row(struct model *m, bool (*f)(struct model *, const struct tensor_row *, int, struct bk_error *), struct bk_error *e) {
@@ -210,6 +220,7 @@ static bool model_bind_all(struct model *m, struct bk_error *e) {
   const struct hparams *hp = &m->hp;
   m->layers = ARENA_NEW(&m->tables, struct layer, (size_t)hp->n_layer);
   m->routes = ARENA_NEW(&m->tables, struct tape_route, (size_t)hp->n_layer);
+  m->heads = (struct tape_route){.n_expert = (int)hp->n_head, .n_used = (int)hp->n_head, .gate = GATE_ALL};
   if (!m->layers || !m->routes) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)hp->n_layer);
   if (!model_each_row(m, model_bind, e) || !model_each_row(m, model_complete, e)) return false;
   for (int i = 0; i < (int)hp->n_layer; i++)
@@ -221,6 +232,99 @@ static bool model_bind_all(struct model *m, struct bk_error *e) {
     uint64_t n = 1; // each dimension is below 2^31 and the bytes of every bound tensor were checked; this is for show
     for (int d = 0; d < 4; d++) n *= m->gguf.tensors[i].dim[d];
     m->n_parameters += (size_t)n;
+  }
+  return true;
+}
+
+/* ---- adapters ---- */
+
+static bool model_lora_weight(struct gguf *g, struct gguf_tensor *t, int64_t cols, int64_t rows, int64_t first, int n,
+                              struct weight *w, struct bk_error *e) {
+  const struct quant *q = quant_find(t->type);
+  if (!q) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: weight type %u", STR_ARG(t->name), t->type);
+  if ((int64_t)t->dim[0] != cols || (int64_t)t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT " has shape [%llu, %llu, %llu], expected [%lld, %lld]", STR_ARG(t->name),
+                   (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2], (long long)cols, (long long)rows);
+  if (!gguf_locate(g, t, (size_t)q->block, q->block_bytes, e)) return false;
+  *w = (struct weight){.name = t->name, .quant = q, .n_rows = n, .n_cols = (int)cols, .n_experts = 1};
+  w->file = t->data + model_file_bytes(w, (int)first);
+  return true;
+}
+
+/* One matrix and its pair of tensors. A matrix that is some rows of a tensor takes those rows of the second. */
+static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, double scale, struct bk_error *e) {
+  char name[160];
+  struct gguf_tensor *pair[2];
+  for (int i = 0; i < 2; i++) {
+    snprintf(name, sizeof name, STR_FMT ".lora_%c", STR_ARG(w->name), "ab"[i]);
+    pair[i] = gguf_tensor(g, str_from(name));
+  }
+  if (!pair[0] && !pair[1]) return true;
+  if (!pair[0] || !pair[1]) return err_set(e, ERR_DATA, "tensor " STR_FMT " has only one half of a pair", STR_ARG(w->name));
+  if (w->n_experts > 1 || w->lookup_only || w == &m->token_embd)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: adapters of experts and of tables", STR_ARG(w->name));
+  const struct gguf_tensor *base = gguf_tensor(&m->gguf, w->name);
+  const int64_t rank = (int64_t)pair[0]->dim[1], first = ((const char *)w->file - (const char *)base->data) / (int64_t)model_file_bytes(w, 1);
+  struct adapter *a = ARENA_NEW(&m->tables, struct adapter, 1);
+  if (!a) return err_set(e, ERR_OS, "no memory for an adapter");
+  double alpha = 0;
+  const struct gguf_value *v = gguf_find(g, STR("adapter.lora.alpha"));
+  if (v && !gguf_float(v, 0, &alpha)) return err_set(e, ERR_DATA, "key adapter.lora.alpha is no number");
+  *a = (struct adapter){.scale = (float)(alpha != 0 ? scale * alpha / (double)rank : scale), .number = m->n_loras, .next = w->adapters};
+  w->adapters = a;
+  return rank <= 1 << 16 ? model_lora_weight(g, pair[0], w->n_cols, rank, 0, (int)rank, &a->down, e) &&
+                               model_lora_weight(g, pair[1], rank, (int64_t)base->dim[1], first, w->n_rows, &a->up, e)
+                         : err_set(e, ERR_DATA, "tensor " STR_FMT " has rank %lld, expected at most 65536", STR_ARG(w->name), (long long)rank);
+}
+
+/* The file of "FILE" or "FILE=SCALE" in the arena, terminated. */
+static char *model_lora_path(struct model *m, struct str spec, double *scale) {
+  size_t sign = spec.len;
+  while (sign > 0 && spec.ptr[sign - 1] != '=') sign--;
+  *scale = 1;
+  if (sign > 1 && str_to_double(str_slice(spec, sign, spec.len), scale)) spec.len = sign - 1;
+  char *path = arena_alloc(&m->tables, spec.len + 1, 1, 1);
+  if (path) memcpy(path, spec.ptr, spec.len);
+  return path;
+}
+
+/* Every matrix of the model once: those that the tape was made of. */
+static bool model_lora_all(struct model *m, struct gguf *g, double scale, struct bk_error *e) {
+  for (int layer = -1; layer < (int)m->hp.n_layer; layer++)
+    for (const struct tensor_row *const *list = m->arch->tensors; *list; list++)
+      for (const struct tensor_row *row = *list; row->name; row++) {
+        struct weight *w = (struct weight *)(void *)model_row_target(m, layer, row->offset);
+        if (row->kind == TENSOR_VECTOR || (strstr(row->name, "%d") != NULL) != (layer >= 0) || !w->quant) continue;
+        const bool seen = w->adapters && w->adapters->number == m->n_loras; // by another row that may give it
+        if (!seen && !model_lora_bind(m, g, w, scale, e)) return false;
+      }
+  for (int i = 0; i < g->n_tensors; i++)
+    if (!g->tensors[i].data)
+      return err_set(e, ERR_DATA, "tensor " STR_FMT " changes no matrix of the model", STR_ARG(g->tensors[i].name));
+  return true;
+}
+
+static bool model_loras(struct model *m, const char *const *specs, struct bk_error *e) {
+  for (int i = 0; specs && specs[i]; i++) {
+    if (i == MODEL_LORAS) return err_set(e, ERR_USAGE, "%d adapters at most", MODEL_LORAS);
+    double scale;
+    struct str arch = STR_NONE, type = STR_NONE;
+    char *path = model_lora_path(m, str_from(specs[i]), &scale);
+    if (!m->loras) m->loras = ARENA_NEW(&m->tables, struct gguf, MODEL_LORAS);
+    if (!path || !m->loras) return err_set(e, ERR_OS, "no memory for adapters");
+    struct gguf *g = &m->loras[m->n_loras];
+    if (!gguf_open(g, path, &m->tables, e)) return false;
+    m->n_loras++; // it is open
+    gguf_string(gguf_find(g, STR("general.architecture")), &arch);
+    gguf_string(gguf_find(g, STR("adapter.type")), &type);
+    if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
+    else if (!str_is(arch, m->arch->name))
+      err_set(e, ERR_DATA, "an adapter for architecture \"" STR_FMT "\", the model is of \"%s\"", STR_ARG(arch), m->arch->name);
+    else model_lora_all(m, g, scale, e);
+    if (e->code) {
+      err_prefix(e, path);
+      return false;
+    }
   }
   return true;
 }
@@ -343,7 +447,7 @@ static void model_pack(const struct model *m, int piece) {
 /* ---- opening ---- */
 
 static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
-  if (!tape_new(&m->tape, 16 + 32 * (int)m->hp.n_layer, &m->tables, e)) return false;
+  if (!tape_new(&m->tape, 16 + (32 + 24 * m->n_loras) * (int)m->hp.n_layer, &m->tables, e)) return false;
   m->arch->forward(&m->tape, m);
   tape_plan(&m->tape, !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows);
   return true;
@@ -358,14 +462,14 @@ static bool model_context(struct model *m, int n_context, struct bk_error *e) {
   return true;
 }
 
-static bool model_open(struct model *m, const char *path, int n_context, int max_rows, struct bk_error *e) {
+static bool model_open(struct model *m, const char *path, const struct model_options *o, struct bk_error *e) {
   memset(m, 0, sizeof *m);
   struct arena whole = os_reserve(MODEL_TABLES, e);
   if (!whole.beg) return false;
   m->tables = whole;
-  bool ok = gguf_open(&m->gguf, path, &m->tables, e) && model_read_hparams(m, e) && model_context(m, n_context, e) &&
-            model_bind_all(m, e) && model_ropes(m, e) &&
-            model_build_tape(m, max_rows, e) && model_plan_packing(m, e);
+  bool ok = gguf_open(&m->gguf, path, &m->tables, e) && model_read_hparams(m, e) && model_context(m, o->n_context, e) &&
+            model_bind_all(m, e) && model_loras(m, o->loras, e) && model_ropes(m, e) &&
+            model_build_tape(m, o->max_rows, e) && model_plan_packing(m, e);
   if (ok && gguf_find(&m->gguf, STR("tokenizer.ggml.model"))) ok = token_load(&m->gguf, &m->tables, &m->vocab, e);
   m->tables_bytes = (size_t)(m->tables.beg - whole.beg);
   m->tables = whole;
@@ -385,6 +489,7 @@ static bool model_open(struct model *m, const char *path, int n_context, int max
 }
 
 static void model_close(struct model *m) {
+  for (int i = 0; i < m->n_loras; i++) gguf_close(&m->loras[i]);
   gguf_close(&m->gguf);
   os_release(m->packed);
   os_release(m->tables);

@@ -34,7 +34,7 @@ struct layer { // weights of one layer; absent ones have no quant, or are NULL
   struct weight wq, wk, wv, wo, w_gate, w_up, w_down;
   struct weight router, gate_experts, up_experts, down_experts;   // mixtures of experts
   struct weight gate_shared, up_shared, down_shared, shared_gate; // of all tokens; shared_gate (1, n_embd): how much
-  struct weight q_a, q_b, kv_a, k_rope, kv_b;                     // latent attention
+  struct weight q_a, q_b, kv_a, k_rope, kv_b, k_b, v_b;           // latent attention
   struct norm attn_norm, ffn_norm, attn_post_norm, ffn_post_norm; // (n_embd)
   struct norm q_norm, k_norm;                                     // (head_dim), or as wide as q and k
   struct norm q_a_norm, kv_a_norm;                                // (q_rank), (kv_rank)
@@ -54,6 +54,9 @@ struct model {
   struct layer *layers;             // (n_layer)
   struct rope rope, rope_local;
   struct tape_route *routes;        // (n_layer) how the experts of a layer are chosen
+  struct tape_route heads;          // all of them, for matrices that each has of its own
+  struct gguf *loras;               // (n_loras) adapters' files
+  int n_loras;
   struct tape tape;
   struct vocab *vocab;
   struct arena tables, packed;      // as reserved
@@ -83,17 +86,18 @@ struct key_row {
 
 enum dim {
   DIM_NONE, DIM_ONE, DIM_EMBD, DIM_FF, DIM_FF2, DIM_VOCAB, DIM_CONTEXT, DIM_TYPES, DIM_LABELS, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_QK,
-  DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK, DIM_KV_A, DIM_KV_B
+  DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK, DIM_KV_A, DIM_KV_B,
+  DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL
 };
-enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS };
-enum tensor_need { NEED, MAY, UNLESS }; // UNLESS: that weight of the layer is there, its own from another row included
+enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS, TENSOR_HEADS };
+enum tensor_need { NEED, MAY, UNLESS, WITH }; // needed unless, or only where, another weight of the layer is there
 struct tensor_row {
   const char *name;    // "%d" stands for the layer; NULL: the list ends
   enum tensor_kind kind;
   size_t offset;       // into struct layer if the name has "%d", else into struct model
   enum dim cols, rows; // rows: DIM_NONE for a vector, else there are several
   enum tensor_need need;
-  size_t unless;       // offset of a struct weight
+  size_t other;        // offset of that struct weight; UNLESS: perhaps its own, from another row
   enum dim from, whole; // it is the rows (a vector: elements) from `from` on, of `whole`; DIM_NONE: all there are
 };
 #define LAYER(member) offsetof(struct layer, member)
@@ -102,9 +106,11 @@ struct tensor_row {
 #define ROW_VECTORS(name, offset, length, n, need) {name, TENSOR_VECTOR, offset, length, n, need, 0, DIM_NONE, DIM_NONE} // n of them
 #define ROW_MATRIX(name, offset, cols, rows, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_UNLESS(name, offset, cols, rows, unless) {name, TENSOR_MATRIX, offset, cols, rows, UNLESS, unless, DIM_NONE, DIM_NONE}
+#define ROW_WITH(name, offset, cols, rows, with) {name, TENSOR_MATRIX, offset, cols, rows, WITH, with, DIM_NONE, DIM_NONE}
 #define ROW_LOOKUP(name, offset, rows, need) {name, TENSOR_LOOKUP, offset, DIM_EMBD, rows, need, 0, DIM_NONE, DIM_NONE}
 #define ROW_PART(name, offset, cols, rows, from, whole, need) {name, TENSOR_MATRIX, offset, cols, rows, need, 0, from, whole}
 #define ROW_PART_VECTOR(name, offset, length, from, whole) {name, TENSOR_VECTOR, offset, length, DIM_NONE, MAY, 0, from, whole}
+#define ROW_HEADS(name, offset, cols, rows, unless) {name, TENSOR_HEADS, offset, cols, rows, UNLESS, unless, DIM_NONE, DIM_NONE}
 #define ROW_EXPERTS(name, offset, cols, rows) {name, TENSOR_EXPERTS, offset, cols, rows, UNLESS, LAYER(w_up), DIM_NONE, DIM_NONE}
 
 struct arch {
@@ -119,17 +125,34 @@ struct arch {
   const struct hf *hf;              // how a Hugging Face folder describes it; NULL: `bodkin convert` cannot read it
 };
 
+/* How a Hugging Face folder describes an architecture; convert_hf.c reads it and explains the lines. */
+struct hf {
+  const char *classes;   // what config.json may call it, a space between
+  const char *prefixes;  // that tensors' names may have in front and lose, a space between
+  const char *layer;     // what stands before the number of a layer: "layers"
+  const char *keys;      // lines "SUFFIX TYPE VALUE" beside those that all have
+  const char *tensors;   // lines "THEIRS OURS HOW"
+  const char *more;      // likewise, shared with other architectures; or NULL
+  const char *left_out;  // parts of the names of tensors that nobody needs, a space between; or NULL
+};
+
 /* ---- opening ---- */
 
-/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. n_context: positions of a
- * sequence, 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors where rope has long and short ones. max_rows: most rows of one step; a model that looks both ways takes a whole
- * sequence. Result: m, whose views live until model_close. */
-static bool model_open(struct model *m, const char *path, int n_context, int max_rows, struct bk_error *e);
+enum { MODEL_CONTEXT = 4096, MODEL_LORAS = 16 };
+struct model_options {
+  int n_context;            // positions of a sequence; 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors
+                            // where rope has long and short ones
+  int max_rows;             // most rows of a step; a model that looks both ways takes a whole sequence
+  const char *const *loras; // adapters, "FILE" or "FILE=SCALE", at most MODEL_LORAS, then NULL; or NULL
+};
+
+/* Opens, binds and checks a model file; nothing is packed yet. On failure nothing is left open. Result: m, whose views live until
+ * model_close. */
+static bool model_open(struct model *m, const char *path, const struct model_options *o, struct bk_error *e);
 static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
-enum { MODEL_CONTEXT = 4096 };
 static bool model_layer_is_local(const struct model *m, int layer); // sees only hp.window positions
 
 #endif

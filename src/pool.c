@@ -14,9 +14,21 @@ static enum pooling pool_kind(const struct hparams *hp) {
   return hp->pooling == POOL_NONE ? POOL_MEAN : hp->pooling == POOL_RANK ? POOL_CLS : (enum pooling)hp->pooling;
 }
 
+/* Where a ranker's head reads, the first row of an encoder, the last of a decoder, and what its labels mean together: a
+ * decoder's two are "yes" and "no", and the score is by how much the first exceeds the second. */
+static int pool_score_position(const struct hparams *hp, int n_ids) { return hp->causal ? n_ids - 1 : 0; }
+static float pool_score(const struct hparams *hp, const float *labels) {
+  return hp->causal && hp->n_labels == 2 ? labels[0] - labels[1] : labels[0];
+}
+
 static bool pool_new(struct pool *p, enum pooling kind, int n, struct arena *a) {
   *p = (struct pool){kind, n, ARENA_NEW(a, double, (size_t)n), 0};
   return p->sum != NULL;
+}
+
+static void pool_clear(struct pool *p) { // for another sequence
+  memset(p->sum, 0, sizeof *p->sum * (size_t)p->n);
+  p->count = 0;
 }
 
 /* Whether the row at a position of a sequence of n_ids is needed. */

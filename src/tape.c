@@ -75,6 +75,16 @@ static struct op *tape_read(struct tape *t, struct tape_in in, const struct tape
   return op;
 }
 
+static const struct norm tape_unnormed; // eps 0: none
+
+/* to += what the adapters of w make of the input. */
+static void tape_adapt(struct tape *t, struct tape_in in, const struct weight *w, int to) {
+  for (const struct adapter *a = w->adapters; a; a = a->next) {
+    int change = tape_product(t, TAPE_ROWS(tape_product(t, in, &a->down)), &a->up);
+    tape_add(t, change, tape_unnormed, a->scale, VALUE_NONE, to);
+  }
+}
+
 static void tape_experts(struct tape *t, struct tape_in in, const struct tape_route *route, int weights, int n,
                          const struct weight *const *w, int *out) {
   BK_ASSERT(n <= MATMUL_MAX);
@@ -88,6 +98,7 @@ static void tape_experts(struct tape *t, struct tape_in in, const struct tape_ro
     t->values[out[i]].pairs = route != NULL;
     if (route) t->values[out[i]].n_used = route->n_used;
   }
+  for (int i = 0; i < n; i++) tape_adapt(t, in, w[i], out[i]);
 }
 
 static void tape_matmul(struct tape *t, struct tape_in in, int n, const struct weight *const *w, int *out) {
@@ -107,6 +118,7 @@ static void tape_matmul_add(struct tape *t, struct tape_in in, const struct weig
   op->n_out = 1;
   op->out[0] = tape_use(t, to);
   op->add = true;
+  tape_adapt(t, in, w, to);
 }
 
 static int tape_attention(struct tape *t, const struct tape_heads *h, int q, int k, int v) {
@@ -173,6 +185,14 @@ static int tape_route(struct tape *t, const struct tape_route *route, int logits
   if (route->n_expert > t->most_experts) t->most_experts = route->n_expert;
   if (route->n_used > t->most_used) t->most_used = route->n_used;
   return op->out[0] = tape_value(t, route->n_used);
+}
+
+static int tape_each_head(struct tape *t, const struct tape_route *route, int x, struct tape_piece piece, const struct weight *w) {
+  int out;
+  tape_route(t, route, VALUE_NONE);
+  tape_experts(t, TAPE_ROWS(x), route, VALUE_NONE, 1, &w, &out);
+  t->ops[t->n_ops - 1].piece[0] = piece;
+  return out;
 }
 
 static void tape_mix(struct tape *t, const struct tape_route *route, int x, int weights, float scale, int to) {

@@ -17,6 +17,14 @@ struct weight {
   int n_experts;             // 1 where there is no choice
   bool lookup_only;          // rows are read by number, never multiplied: stays in the map
   const float *bias;         // (n_rows) added to the product, or NULL
+  const struct adapter *adapters; // added to it, too; a list, or NULL
+};
+
+struct adapter {             // a low-rank change of a matrix: + scale * up * down (Hu et al.: LoRA, 2021)
+  struct weight down, up;    // (rank, n_cols), (n_rows, rank)
+  float scale;
+  int number;                // of the file it is from
+  const struct adapter *next;
 };
 
 struct norm {                // (x - mean) / sqrt(variance + eps) * weight + bias, or x / sqrt(mean square + eps) * weight
@@ -45,7 +53,7 @@ struct tape_piece {          // of every head: columns of a value
 
 struct tape_route {          // how experts are chosen, and what they weigh
   int n_expert, n_used;
-  enum { GATE_SOFTMAX = 1, GATE_SIGMOID, GATE_SOFTMAX_USED } gate; // GATE_SOFTMAX_USED: softmax over the chosen alone
+  enum { GATE_ALL, GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_USED } gate; // _ALL: nothing to choose; _USED: softmax over the chosen
   bool normalised;           // weights are divided by their sum
   float scale;               // and multiplied by this
   const float *bias;         // (n_expert) added for the choice, not to the weight; or NULL
@@ -71,7 +79,7 @@ struct op {
   int window;                // positions a query sees, itself included; 0: all before it
   bool both_ways;            // it sees those behind it, too
   float alibi;               // largest bias, 0: none
-  struct tape_piece piece[2]; // of OP_JOIN
+  struct tape_piece piece[2]; // of OP_JOIN; of a product of every head, [0]
 };
 
 struct value {
@@ -145,12 +153,15 @@ static int tape_normed(struct tape *t, int x, struct norm norm); // as a value o
 /* to += scale * x, x perhaps normed (norm.eps > 0), perhaps times the sigmoid of gate (1 column, or VALUE_NONE) */
 static void tape_add(struct tape *t, int x, struct norm norm, float scale, int gate, int to);
 static int tape_slice(struct tape *t, int value, int column, int width);
-/* (n_head, a.width + b.width): of every head columns of x, then of y. Returns the new value. */
+/* (n_head, a.width + b.width): of every head columns of x, then of y (width 0: nothing). Returns the new value. */
 static int tape_join(struct tape *t, int n_head, int x, struct tape_piece a, int y, struct tape_piece b);
 
 /* Mixtures of experts. From the router's logits (n_expert) the weights of those chosen; then products of every row with
  * the matrices of its experts, whose results have a row for each of them; then to += scale * the weighted sum of x. */
 static int tape_route(struct tape *t, const struct tape_route *route, int logits);
+/* A matrix for every head: of each head the columns of x that `piece` says, times its own. The result has a row for each head,
+ * which tape_join puts side by side again. route is GATE_ALL's, of heads. */
+static int tape_each_head(struct tape *t, const struct tape_route *route, int x, struct tape_piece piece, const struct weight *w);
 static void tape_experts(struct tape *t, struct tape_in in, const struct tape_route *route, int weights, int n,
                          const struct weight *const *w, int *out);
 static void tape_mix(struct tape *t, const struct tape_route *route, int x, int weights, float scale, int to);

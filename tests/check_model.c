@@ -93,7 +93,7 @@ static bool mt_open(const char *from, struct mt_change c, struct bk_error *e) {
   os_release(whole);
   snprintf(path, sizeof path, "%s/m.gguf", folder);
   memset(e, 0, sizeof *e);
-  bool ok = model_open(&mt, path, 0, 16, e);
+  bool ok = model_open(&mt, path, &(struct model_options){.max_rows = 16}, e);
   test_remove(folder);
   if (!ok) { // nothing is left open
     ck_assert(!mt.packed.beg && !mt.tables.beg && !mt.gguf.n_files);
@@ -128,7 +128,7 @@ static uint64_t mt_f64(double d) {
 
 START_TEST(model_reads) {
   struct bk_error e = {0};
-  ck_assert_msg(model_open(&mt, mt_models[1], 0, 16, &e), "%s", e.message);
+  ck_assert_msg(model_open(&mt, mt_models[1], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   const struct hparams *hp = &mt.hp;
   ck_assert(str_is(str_from(mt.arch->name), "llama") && hp->n_ctx_train == 512 && hp->n_embd == 64 &&
             hp->n_layer == 2 && hp->n_ff == 256);
@@ -151,7 +151,7 @@ START_TEST(model_reads) {
   for (int i = 0; i < mt.gguf.n_tensors; i++) n += (size_t)(mt.gguf.tensors[i].dim[0] * mt.gguf.tensors[i].dim[1]);
   ck_assert_uint_eq(n, mt.n_parameters);
   model_close(&mt);
-  ck_assert_msg(model_open(&mt, mt_models[2], 0, 16, &e), "%s", e.message);
+  ck_assert_msg(model_open(&mt, mt_models[2], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 &&
             mt.rope.neox);
   for (int i = 0; i < 7; i++) ck_assert(model_layer_is_local(&mt, i) == (i != 5));
@@ -165,7 +165,7 @@ END_TEST
 START_TEST(model_packs) {
   for (int i = 0; i < ARRAY_LEN(mt_models); i++) {
     struct bk_error e = {0};
-    ck_assert_msg(model_open(&mt, mt_models[i], 0, 16, &e), "%s", e.message);
+    ck_assert_msg(model_open(&mt, mt_models[i], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
     int pieces = model_pack_pieces(&mt);
     ck_assert_int_ge(pieces, mt.n_matrices);
     for (int p = pieces - 1; p >= 0; p--) model_pack(&mt, p);
@@ -419,10 +419,10 @@ END_TEST
 
 START_TEST(model_no_file) {
   struct bk_error e = {0};
-  ck_assert(!model_open(&mt, "/nowhere/model.gguf", 0, 16, &e));
+  ck_assert(!model_open(&mt, "/nowhere/model.gguf", &(struct model_options){.max_rows = 16}, &e));
   test_error(&e, ERR_NOINPUT, "/nowhere/model.gguf");
   memset(&e, 0, sizeof e);
-  ck_assert(!model_open(&mt, TEST_ROOT, 0, 16, &e));
+  ck_assert(!model_open(&mt, TEST_ROOT, &(struct model_options){.max_rows = 16}, &e));
   test_error(&e, ERR_NOINPUT, TEST_ROOT);
 }
 END_TEST
@@ -445,8 +445,8 @@ START_TEST(model_leaves_nothing) { // maps and reservations of refused files are
   int before = 0;
   for (int i = 0; i < 40; i++) {
     struct bk_error e = {0}, none = {0};
-    ck_assert(!model_open(&mt, path, 0, 16, &e));
-    ck_assert(model_open(&mt, mt_models[0], 0, 16, &none));
+    ck_assert(!model_open(&mt, path, &(struct model_options){.max_rows = 16}, &e));
+    ck_assert(model_open(&mt, mt_models[0], &(struct model_options){.max_rows = 16}, &none));
     model_close(&mt);
     if (i == 3) before = mt_maps();
   }

@@ -143,7 +143,7 @@ START_TEST(tape_model_plans) {
   for (int i = 0; i < ARRAY_LEN(tt_models); i++)
     for (int r = 0; r < ARRAY_LEN(rows); r++) {
       struct bk_error e = {0};
-      ck_assert_msg(model_open(&m, tt_models[i], 0, rows[r], &e), "%s", e.message);
+      ck_assert_msg(model_open(&m, tt_models[i], &(struct model_options){.max_rows = rows[r]}, &e), "%s", e.message);
       tt_check_plan(&m.tape);
       size_t all = 0, widest = 0; // the plan is worth having: far less than every value in a place of its own
       for (int v = 0; v < m.tape.n_values; v++) all += tt_end(&m.tape, v) - m.tape.values[v].offset;
@@ -161,7 +161,7 @@ START_TEST(tape_prints) {
   static struct model m;
   struct bk_error e = {0};
   struct arena a = test_arena(1 << 20);
-  ck_assert_msg(model_open(&m, tt_models[2], 0, 8, &e), "%s", e.message);
+  ck_assert_msg(model_open(&m, tt_models[2], &(struct model_options){.max_rows = 8}, &e), "%s", e.message);
   struct buf b = buf_new(&a, 1 << 19);
   tape_print(&m.tape, &b);
   buf_byte(&b, 0);

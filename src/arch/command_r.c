@@ -21,6 +21,12 @@ static void command_r_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys,
-                                           .tensors = command_r_tensors, .centred = true,
-                                           .forward = command_r_forward};
+static const struct hf command_r_hf = {
+  .classes = "CohereForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "context_length u model_max_length|max_position_embeddings\n"
+          "logit_scale f logit_scale\n"
+          "rope.scaling.type s 'none'\n",
+  .tensors = ""};
+
+static const struct arch arch_command_r = {.name = "command-r", .keys = command_r_keys, .tensors = command_r_tensors, .centred = true,
+                                           .forward = command_r_forward, .hf = &command_r_hf};

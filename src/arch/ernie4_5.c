@@ -6,6 +6,9 @@ static const struct tensor_row *const ernie4_5_tensors[] = {rows_model, rows_att
 
 static void ernie4_5_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_ernie4_5 = {.name = "ernie4_5", .keys = ernie4_5_keys,
-                                          .tensors = ernie4_5_tensors,
-                                          .forward = ernie4_5_forward};
+static const struct hf ernie4_5_hf = {
+  .classes = "Ernie4_5_ForCausalLM Ernie4_5ForCausalLM", .prefixes = "model ernie", .layer = "layers", .more = hf_decoder,
+  .keys = "", .tensors = ""};
+
+static const struct arch arch_ernie4_5 = {.name = "ernie4_5", .keys = ernie4_5_keys, .tensors = ernie4_5_tensors,
+                                          .forward = ernie4_5_forward, .hf = &ernie4_5_hf};

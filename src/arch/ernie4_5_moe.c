@@ -14,6 +14,18 @@ static bool ernie4_5_moe_check(struct model *m, struct bk_error *e) {
 
 static void ernie4_5_moe_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_ernie4_5_moe = {.name = "ernie4_5-moe", .keys = ernie4_5_moe_keys,
-                                              .tensors = ernie4_5_moe_tensors,
-                                              .check = ernie4_5_moe_check, .forward = ernie4_5_moe_forward};
+static const struct hf ernie4_5_moe_hf = {
+  .classes = "Ernie4_5_MoeForCausalLM", .prefixes = "model ernie", .layer = "layers", .more = hf_decoder, .left_out = "mtp_",
+  .keys = "expert_count u moe_num_experts\n"
+          "expert_used_count u moe_k\n"
+          "interleave_moe_layer_step u moe_layer_interval\n"
+          "leading_dense_block_count u moe_layer_start_index\n"
+          "expert_feed_forward_length u moe_intermediate_size\n"
+          "expert_shared_count u moe_num_shared_experts\n"
+          "expert_shared_feed_forward_length u moe_intermediate_size*moe_num_shared_experts\n",
+  .tensors = HF_EXPERTS HF_SHARED_EXPERTS
+             ".mlp.moe_statics.e_score_correction_bias .exp_probs_b.bias\n"};
+
+static const struct arch arch_ernie4_5_moe = {
+  .name = "ernie4_5-moe", .keys = ernie4_5_moe_keys, .tensors = ernie4_5_moe_tensors, .check = ernie4_5_moe_check,
+  .forward = ernie4_5_moe_forward, .hf = &ernie4_5_moe_hf};

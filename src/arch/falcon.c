@@ -24,6 +24,24 @@ static void falcon_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys,
-                                        .tensors = falcon_tensors, .rope_neox = true,
-                                        .centred = true, .forward = falcon_forward};
+/* Key/value heads: all share one, or each query has its own, or (the larger models) as many as are named. */
+#define FALCON_GROUPS "n_head_kv|new_decoder_architecture=true*num_kv_heads|multi_query=true*1|num_attention_heads|n_head"
+static const struct hf falcon_hf = {
+  .classes = "FalconForCausalLM RWForCausalLM", .prefixes = "transformer", .layer = "h",
+  .keys = "context_length u 2048\n"
+          "tensor_data_layout s 'jploski'\n"
+          "feed_forward_length u 4*hidden_size\n"
+          "attention.head_count_kv u " FALCON_GROUPS "\n",
+  .tensors = "word_embeddings token_embd\n"
+             "ln_f output_norm\n"
+             "lm_head output\n"
+             ".input_layernorm .attn_norm\n"
+             ".ln_mlp .attn_norm\n"
+             ".ln_attn .attn_norm_2\n"
+             ".self_attention.query_key_value .attn_qkv qkv:" FALCON_GROUPS ",hidden_size/num_attention_heads|hidden_size/n_head\n"
+             ".self_attention.dense .attn_output\n"
+             ".mlp.dense_h_to_4h .ffn_up\n"
+             ".mlp.dense_4h_to_h .ffn_down\n"};
+
+static const struct arch arch_falcon = {.name = "falcon", .keys = falcon_keys, .tensors = falcon_tensors, .rope_neox = true,
+                                        .centred = true, .forward = falcon_forward, .hf = &falcon_hf};

@@ -11,5 +11,12 @@ static bool gemma_check(struct model *m, struct bk_error *e) {
 
 static void gemma_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_GELU_TANH); }
 
-static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true, .check = gemma_check,
-                                       .forward = gemma_forward};
+static const struct hf gemma_hf = {
+  .classes = "GemmaForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder, .left_out = "lm_head.weight",
+  .keys = "attention.head_count_kv u num_key_value_heads|num_attention_heads\n",
+  .tensors = "norm output_norm plus:1\n"
+             ".input_layernorm .attn_norm plus:1\n"
+             ".post_attention_layernorm .ffn_norm plus:1\n"};
+
+static const struct arch arch_gemma = {.name = "gemma", .keys = gemma_keys, .tensors = gemma_tensors, .rope_neox = true,
+                                       .check = gemma_check, .forward = gemma_forward, .hf = &gemma_hf};

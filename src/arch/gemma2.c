@@ -30,6 +30,12 @@ static void gemma2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys,
-                                        .tensors = gemma2_tensors, .rope_neox = true,
-                                        .check = gemma2_check, .forward = gemma2_forward};
+static const struct hf gemma2_hf = {
+  .classes = "Gemma2ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder, .left_out = "lm_head.weight",
+  .keys = "attention.sliding_window u sliding_window|4096\n"
+          "attn_logit_softcapping f attn_logit_softcapping|50\n"
+          "final_logit_softcapping f final_logit_softcapping|30\n",
+  .tensors = HF_GEMMA_NORMS};
+
+static const struct arch arch_gemma2 = {.name = "gemma2", .keys = gemma2_keys, .tensors = gemma2_tensors, .rope_neox = true,
+                                        .check = gemma2_check, .forward = gemma2_forward, .hf = &gemma2_hf};

@@ -35,6 +35,11 @@ static void gemma3_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gemma3 = {.name = "gemma3", .keys = gemma3_keys,
-                                        .tensors = gemma3_tensors, .rope_neox = true,
-                                        .check = gemma3_check, .forward = gemma3_forward};
+static const struct hf gemma3_hf = {
+  .classes = "Gemma3ForCausalLM Gemma3ForConditionalGeneration", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .left_out = "lm_head.weight",
+  .keys = HF_GEMMA3_KEYS "final_logit_softcapping f final_logit_softcapping\n",
+  .tensors = HF_GEMMA_NORMS};
+
+static const struct arch arch_gemma3 = {.name = "gemma3", .keys = gemma3_keys, .tensors = gemma3_tensors, .rope_neox = true,
+                                        .check = gemma3_check, .forward = gemma3_forward, .hf = &gemma3_hf};

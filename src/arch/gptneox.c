@@ -25,6 +25,20 @@ static void gptneox_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys,
-                                         .tensors = gptneox_tensors, .rope_neox = true,
-                                         .centred = true, .forward = gptneox_forward};
+static const struct hf gptneox_hf = {
+  .classes = "GPTNeoXForCausalLM", .prefixes = "gpt_neox", .layer = "layers", .left_out = ".attention.bias",
+  .keys = "rope.dimension_count u rotary_pct*hidden_size/num_attention_heads|rope.partial_rotary_factor*hidden_size/num_attention_heads|"
+            "0.25*hidden_size/num_attention_heads\n"
+          "use_parallel_residual b use_parallel_residual|1\n",
+  .tensors = "embed_in token_embd\n"
+             "final_layer_norm output_norm\n"
+             "embed_out output\n"
+             ".input_layernorm .attn_norm\n"
+             ".post_attention_layernorm .ffn_norm\n"
+             ".attention.query_key_value .attn_qkv qkv:num_attention_heads,hidden_size/num_attention_heads\n"
+             ".attention.dense .attn_output\n"
+             ".mlp.dense_h_to_4h .ffn_up\n"
+             ".mlp.dense_4h_to_h .ffn_down\n"};
+
+static const struct arch arch_gptneox = {.name = "gptneox", .keys = gptneox_keys, .tensors = gptneox_tensors, .rope_neox = true,
+                                         .centred = true, .forward = gptneox_forward, .hf = &gptneox_hf};

@@ -13,6 +13,9 @@ static bool granite_check(struct model *m, struct bk_error *e) { // the file has
 
 static void granite_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_granite = {.name = "granite", .keys = granite_keys,
-                                         .tensors = granite_tensors, .check = granite_check,
-                                         .forward = granite_forward};
+static const struct hf granite_hf = {
+  .classes = "GraniteForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = HF_ROTATED_PAIRS_KEYS HF_GRANITE_KEYS, .tensors = HF_ROTATED_PAIRS};
+
+static const struct arch arch_granite = {.name = "granite", .keys = granite_keys, .tensors = granite_tensors, .check = granite_check,
+                                         .forward = granite_forward, .hf = &granite_hf};

@@ -18,6 +18,27 @@ static void jina_bert_v2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_jina_bert_v2 = {.name = "jina-bert-v2", .keys = jina_bert_v2_keys,
-                                              .tensors = jina_bert_v2_tensors,
-                                              .centred = true, .forward = jina_bert_v2_forward};
+static const struct hf jina_bert_v2_hf = {
+  .classes = "JinaBertModel JinaBertForMaskedLM", .prefixes = "bert", .layer = "encoder.layer", .left_out = "pooler. cls.",
+  .keys = HF_ENCODER_KEYS,
+  .tensors = HF_ENCODER
+    ".attention.self.query .attn_q\n"
+    ".attention.self.key .attn_k\n"
+    ".attention.self.value .attn_v\n"
+    ".attention.self.layer_norm_q .attn_q_norm\n"
+    ".attention.self.layer_norm_k .attn_k_norm\n"
+    ".attention.output.dense .attn_output\n"
+    ".attention.output.LayerNorm .attn_output_norm\n"
+    ".layer_norm_1 .attn_norm_2\n"
+    ".layer_norm_2 .layer_output_norm\n"
+    ".mlp.gated_layers .ffn_gate part:1,0,intermediate_size\n"
+    ".mlp.gated_layers .ffn_up part:1,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_up part:1,0,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_gate part:1,intermediate_size\n"
+    ".mlp.wo .ffn_down\n"
+    ".mlp.down_layer .ffn_down\n"
+    ".mlp.layernorm .layer_output_norm\n"};
+
+static const struct arch arch_jina_bert_v2 = {
+  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .forward = jina_bert_v2_forward,
+                                              .hf = &jina_bert_v2_hf};

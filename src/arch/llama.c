@@ -14,4 +14,17 @@ static bool llama_check(struct model *m, struct bk_error *e) {
 
 static void llama_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_llama = {.name = "llama", .keys = llama_keys, .tensors = llama_tensors, .check = llama_check, .forward = llama_forward};
+static const struct hf llama_hf = {
+  .classes = "LlamaForCausalLM LLaMAForCausalLM LlamaModel MistralForCausalLM MistralModel MixtralForCausalLM IQuestCoderForCausalLM",
+  .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = HF_ROTATED_PAIRS_KEYS
+    "attention.head_count_kv u num_key_value_heads|num_attention_heads\n"
+    "attention.sliding_window u model_type=mistral*sliding_window|model_type=mixtral*sliding_window\n",
+  .tensors = HF_ROTATED_PAIRS
+    ".block_sparse_moe.gate .ffn_gate_inp\n"
+    ".block_sparse_moe.experts.%.w1 .ffn_gate_exps\n"
+    ".block_sparse_moe.experts.%.w2 .ffn_down_exps\n"
+    ".block_sparse_moe.experts.%.w3 .ffn_up_exps\n"};
+
+static const struct arch arch_llama = {.name = "llama", .keys = llama_keys, .tensors = llama_tensors, .check = llama_check,
+                                       .forward = llama_forward, .hf = &llama_hf};

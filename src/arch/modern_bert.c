@@ -32,6 +32,31 @@ static void modern_bert_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_modern_bert = {.name = "modern-bert", .keys = modern_bert_keys,
-                                             .tensors = modern_bert_tensors,
-                                             .rope_neox = true, .centred = true, .forward = modern_bert_forward};
+static const struct hf modern_bert_hf = {
+  .classes = "ModernBertModel ModernBertForMaskedLM ModernBertForSequenceClassification", .prefixes = "model", .layer = "layers",
+  .left_out = "decoder.",
+  .keys = HF_ENCODER_KEYS
+    "vocab_size u vocab_size\n"
+    "rope.scaling.type s 'none'\n"
+    "rope.freq_base f rope.rope_theta|global_rope_theta|160000\n"
+    "attention.layer_norm_epsilon f norm_eps|layer_norm_eps|0.00001\n"
+    "attention.sliding_window u local_attention|128\n"
+    "attention.sliding_window_pattern u global_attn_every_n_layers|3\n"
+    "classifier.pooling_type u classifier_pooling=mean*1|2\n"
+    "hidden_activation s hidden_activation\n",
+  .tensors = "embeddings.tok_embeddings token_embd\n"
+    "embeddings.norm token_embd_norm\n"
+    "final_norm output_norm\n"
+    "head.dense cls if:class=ModernBertForSequenceClassification\n"
+    "head.norm cls.norm if:class=ModernBertForSequenceClassification\n"
+    "classifier cls.output\n"
+    ".attn_norm .attn_norm\n"
+    ".attn.Wqkv .attn_qkv\n"
+    ".attn.Wo .attn_output\n"
+    ".mlp_norm .ffn_norm\n"
+    ".mlp.Wi .ffn_up\n"
+    ".mlp.Wo .ffn_down\n"};
+
+static const struct arch arch_modern_bert = {
+  .name = "modern-bert", .keys = modern_bert_keys, .tensors = modern_bert_tensors, .rope_neox = true, .centred = true,
+  .forward = modern_bert_forward, .hf = &modern_bert_hf};

@@ -36,5 +36,11 @@ static void olmo2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true, .check = olmo2_check,
-                                       .forward = olmo2_forward};
+static const struct hf olmo2_hf = {
+  .classes = "Olmo2ForCausalLM Olmo3ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "attention.sliding_window u sliding_window\n",
+  .tensors = ".post_attention_layernorm .post_attention_norm\n"
+             ".post_feedforward_layernorm .post_ffw_norm\n"};
+
+static const struct arch arch_olmo2 = {.name = "olmo2", .keys = olmo2_keys, .tensors = olmo2_tensors, .rope_neox = true,
+                                       .check = olmo2_check, .forward = olmo2_forward, .hf = &olmo2_hf};

@@ -15,4 +15,16 @@ static void phi2_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true, .forward = phi2_forward};
+static const struct hf phi2_hf = {
+  .classes = "PhiForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "feed_forward_length u intermediate_size|4*hidden_size\n"
+          "attention.head_count_kv u num_key_value_heads|num_attention_heads\n"
+          "rope.dimension_count u rope.partial_rotary_factor*hidden_size/num_attention_heads|"
+            "partial_rotary_factor*hidden_size/num_attention_heads|hidden_size/num_attention_heads/2\n",
+  .tensors = "final_layernorm output_norm\n"
+             ".self_attn.dense .attn_output\n"
+             ".mlp.fc1 .ffn_up\n"
+             ".mlp.fc2 .ffn_down\n"};
+
+static const struct arch arch_phi2 = {.name = "phi2", .keys = phi2_keys, .tensors = phi2_tensors, .rope_neox = true, .centred = true,
+                                      .forward = phi2_forward, .hf = &phi2_hf};

@@ -12,4 +12,15 @@ static const struct tensor_row *const phi3_tensors[] = {rows_model, rows_attn_no
 
 static void phi3_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true, .forward = phi3_forward};
+static const struct hf phi3_hf = {
+  .classes = "Phi3ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "rope.scaling.type s \n"
+          "rope.scaling.original_context_length u rope.original_max_position_embeddings|original_max_position_embeddings|max_position_embeddings\n"
+          "rope.dimension_count u rope.partial_rotary_factor*hidden_size/num_attention_heads|"
+            "partial_rotary_factor*hidden_size/num_attention_heads|hidden_size/num_attention_heads\n"
+          "attention.sliding_window u sliding_window|0\n",
+  .tensors = ".self_attn.qkv_proj .attn_qkv\n"
+             ".mlp.gate_up_proj .ffn_up\n"};
+
+static const struct arch arch_phi3 = {.name = "phi3", .keys = phi3_keys, .tensors = phi3_tensors, .rope_neox = true,
+                                      .forward = phi3_forward, .hf = &phi3_hf};

@@ -5,4 +5,9 @@ static const struct tensor_row *const qwen2_tensors[] = {rows_model, rows_attn_n
 
 static void qwen2_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen2 = {.name = "qwen2", .keys = qwen2_keys, .tensors = qwen2_tensors, .rope_neox = true, .forward = qwen2_forward};
+static const struct hf qwen2_hf = {
+  .classes = "Qwen2ForCausalLM Qwen2Model KORMoForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "", .tensors = ""};
+
+static const struct arch arch_qwen2 = {.name = "qwen2", .keys = qwen2_keys, .tensors = qwen2_tensors, .rope_neox = true,
+                                       .forward = qwen2_forward, .hf = &qwen2_hf};

@@ -21,6 +21,15 @@ static bool qwen2moe_check(struct model *m, struct bk_error *e) {
 
 static void qwen2moe_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys,
-                                          .tensors = qwen2moe_tensors, .rope_neox = true,
-                                          .check = qwen2moe_check, .forward = qwen2moe_forward};
+static const struct hf qwen2moe_hf = {
+  .classes = "Qwen2MoeForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "expert_feed_forward_length u moe_intermediate_size\n"
+          "expert_shared_feed_forward_length u shared_expert_intermediate_size\n",
+  .tensors = HF_EXPERTS
+             ".mlp.shared_expert.gate_proj .ffn_gate_shexp\n"
+             ".mlp.shared_expert.up_proj .ffn_up_shexp\n"
+             ".mlp.shared_expert.down_proj .ffn_down_shexp\n"
+             ".mlp.shared_expert_gate .ffn_gate_inp_shexp\n"};
+
+static const struct arch arch_qwen2moe = {.name = "qwen2moe", .keys = qwen2moe_keys, .tensors = qwen2moe_tensors, .rope_neox = true,
+                                          .check = qwen2moe_check, .forward = qwen2moe_forward, .hf = &qwen2moe_hf};

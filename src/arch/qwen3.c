@@ -6,4 +6,8 @@ static const struct tensor_row *const qwen3_tensors[] = {rows_model, rows_attn_n
 
 static void qwen3_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true, .forward = qwen3_forward};
+static const struct hf qwen3_hf = {
+  .classes = "Qwen3ForCausalLM Qwen3Model", .prefixes = "model", .layer = "layers", .more = hf_decoder, .keys = "", .tensors = ""};
+
+static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true,
+                                       .forward = qwen3_forward, .hf = &qwen3_hf};

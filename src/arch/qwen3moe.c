@@ -16,6 +16,9 @@ static bool qwen3moe_check(struct model *m, struct bk_error *e) {
 
 static void qwen3moe_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
-static const struct arch arch_qwen3moe = {.name = "qwen3moe", .keys = qwen3moe_keys,
-                                          .tensors = qwen3moe_tensors, .rope_neox = true,
-                                          .check = qwen3moe_check, .forward = qwen3moe_forward};
+static const struct hf qwen3moe_hf = {
+  .classes = "Qwen3MoeForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "expert_feed_forward_length u moe_intermediate_size\n", .tensors = HF_EXPERTS};
+
+static const struct arch arch_qwen3moe = {.name = "qwen3moe", .keys = qwen3moe_keys, .tensors = qwen3moe_tensors, .rope_neox = true,
+                                          .check = qwen3moe_check, .forward = qwen3moe_forward, .hf = &qwen3moe_hf};

@@ -16,5 +16,9 @@ static void smollm3_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_smollm3 = {.name = "smollm3", .keys = smollm3_keys,
-                                         .tensors = smollm3_tensors, .forward = smollm3_forward};
+static const struct hf smollm3_hf = {
+  .classes = "SmolLM3ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = HF_ROTATED_PAIRS_KEYS, .tensors = HF_ROTATED_PAIRS};
+
+static const struct arch arch_smollm3 = {.name = "smollm3", .keys = smollm3_keys, .tensors = smollm3_tensors, .forward = smollm3_forward,
+                                         .hf = &smollm3_hf};

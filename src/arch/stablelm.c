@@ -28,6 +28,15 @@ static void stablelm_forward(struct tape *t, const struct model *m) {
   block_head(t, m, x);
 }
 
-static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys,
-                                          .tensors = stablelm_tensors, .rope_neox = true,
-                                          .centred = true, .forward = stablelm_forward};
+static const struct hf stablelm_hf = {
+  .classes = "StableLmForCausalLM StableLMEpochForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "rope.dimension_count u rope.partial_rotary_factor*hidden_size/num_attention_heads|"
+            "partial_rotary_factor*hidden_size/num_attention_heads|rope_pct*hidden_size/num_attention_heads|0.25*hidden_size/num_attention_heads\n"
+          "use_parallel_residual b use_parallel_residual|1\n"
+          "attention.layer_norm_epsilon f layer_norm_eps|norm_eps\n"
+          "attention.layer_norm_rms_epsilon f \n",
+  .tensors = ".self_attn.q_layernorm.norms.% .attn_q_norm\n"
+             ".self_attn.k_layernorm.norms.% .attn_k_norm\n"};
+
+static const struct arch arch_stablelm = {.name = "stablelm", .keys = stablelm_keys, .tensors = stablelm_tensors, .rope_neox = true,
+                                          .centred = true, .forward = stablelm_forward, .hf = &stablelm_hf};

@@ -6,6 +6,11 @@ static const struct tensor_row *const starcoder2_tensors[] = {rows_model, rows_n
 
 static void starcoder2_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_GELU_TANH); }
 
-static const struct arch arch_starcoder2 = {.name = "starcoder2", .keys = starcoder2_keys,
-                                            .tensors = starcoder2_tensors, .rope_neox = true,
-                                            .centred = true, .forward = starcoder2_forward};
+static const struct hf starcoder2_hf = {
+  .classes = "Starcoder2ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = "attention.sliding_window u sliding_window\n",
+  .tensors = ".mlp.c_fc .ffn_up\n"
+             ".mlp.c_proj .ffn_down\n"};
+
+static const struct arch arch_starcoder2 = {.name = "starcoder2", .keys = starcoder2_keys, .tensors = starcoder2_tensors,
+                                            .rope_neox = true, .centred = true, .forward = starcoder2_forward, .hf = &starcoder2_hf};
