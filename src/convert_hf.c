@@ -801,6 +801,15 @@ static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
 
 /* ---- the folder ---- */
 
+static bool hf_config(struct hf_config *c, const struct json *root) {
+  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
+  c->rope = hf_find(c, STR("rope_parameters"));
+  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
+  const struct json *full = hf_member(c->rope, STR("full_attention"));
+  if (full) c->rope = full;
+  return true;
+}
+
 static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a, struct bk_error *e) {
   char path[OS_PATH];
   struct str text;
@@ -809,12 +818,7 @@ static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a
   if (!os_is_directory(dir)) return err_set(e, ERR_NOINPUT, "%s: no such folder", dir);
   if (!os_read_file(path, HF_TEXT, a, &text, e)) return false;
   if (!json_parse(text, a, &root, e)) return err_prefix(e, path), false;
-  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
-  c->rope = hf_find(c, STR("rope_parameters"));
-  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
-  const struct json *full = hf_member(c->rope, STR("full_attention"));
-  if (full) c->rope = full;
-  return true;
+  return hf_config(c, root);
 }
 
 static const struct json *hf_first(const struct hf_config *c, const char *a, const char *b) {
