@@ -287,7 +287,7 @@ static void cpu_prepare_pairs(struct cpu *c, const struct op *op, int chunk, int
   const struct kern *k = c->kern;
   const struct cpu_pairs *p = &c->pairs;
   const int n_cols = op->w[0]->n_cols;
-  const bool paired = c->tape->values[op->in[0]].n_used > 1;
+  const bool paired = c->tape->values[op->in[0]].pairs;
   const enum panel kind = cpu_panel(c, op);
   for (int e = 0, n = 0; e < p->n_active; e++) {
     const int expert = p->active[e], n_pairs = p->first[expert + 1] - p->first[expert];

@@ -63,6 +63,12 @@ struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
 
+/* Pages there are: of whole contexts; where a sequence takes one step and no more, of as many as fit one. */
+static int engine_n_pages(const struct engine *g) {
+  const int rows = g->model.tape.max_rows, n = g->options.n_sequences, whole = n * kv_pages_for(g->options.n_context);
+  return !g->model.hp.causal && rows / KV_PAGE + n < whole ? rows / KV_PAGE + n : whole;
+}
+
 static int engine_rows(const struct engine *g) { return g->model.tape.max_rows; }
 
 static int engine_max_pages(const struct engine *g) { return kv_pages_for(g->options.n_context); }
@@ -78,7 +84,7 @@ static size_t engine_scratch_bytes(const struct engine *g, int n_threads) {
 
 static struct engine_plan engine_plan(const struct engine *g) {
   struct engine_plan p = {.mapped = g->model.kept_mapped_bytes, .packed = g->model.packed_bytes, .tables = g->model.tables_bytes,
-                          .keys_values = g->kv.page_bytes * (size_t)(g->options.n_sequences * engine_max_pages(g)),
+                          .keys_values = g->kv.page_bytes * (size_t)engine_n_pages(g),
                           .scratch = engine_scratch_bytes(g, g->options.n_threads)};
   p.total = p.mapped + p.packed + p.tables + p.keys_values + p.scratch;
   return p;
@@ -112,7 +118,7 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
 static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_error *e) {
   struct engine_options *o = &g->options;
   int max_pages = engine_max_pages(g);
-  if (!kv_reserve(&g->kv, o->n_sequences * max_pages, &g->tables, e)) return false;
+  if (!kv_reserve(&g->kv, engine_n_pages(g), &g->tables, e)) return false;
   const size_t rows = (size_t)engine_rows(g);
   g->token = ARENA_NEW(&g->tables, int32_t, rows);
   g->position = ARENA_NEW(&g->tables, int32_t, rows);

@@ -603,7 +603,7 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   if (o->test && one.test == BENCH_TESTS)
     return err_set(e, str_is(str_from(o->test), "embed") ? ERR_UNAVAILABLE : ERR_USAGE, "not supported: --test %s", o->test);
   if (!o->test) wide.batch = 16;
-  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + 8 : 2304, e)) return false;
+  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + (one.test == BENCH_EMBED ? 0 : 8) : 2304, e)) return false;
   struct bench_roof roof;
   if (!main_load(&wide, &g, e) || !bench_roof(&g, &roof, e)) return false;
   if (!o->json)

@@ -134,6 +134,7 @@ struct hf {
   const char *tensors;   // lines "THEIRS OURS HOW"
   const char *more;      // likewise, shared with other architectures; or NULL
   const char *left_out;  // parts of the names of tensors that nobody needs, a space between; or NULL
+  const char *ranker;    // a decoder of this name, in small letters, ranks: "yes" against "no"; or NULL
 };
 
 /* ---- opening ---- */

@@ -26,6 +26,11 @@ static bool pool_new(struct pool *p, enum pooling kind, int n, struct arena *a) 
   return p->sum != NULL;
 }
 
+static void pool_clear(struct pool *p) { // for another sequence
+  memset(p->sum, 0, sizeof *p->sum * (size_t)p->n);
+  p->count = 0;
+}
+
 /* Whether the row at a position of a sequence of n_ids is needed. */
 static bool pool_wants(const struct pool *p, int position, int n_ids) {
   return p->kind == POOL_MEAN || position == (p->kind == POOL_CLS ? 0 : n_ids - 1);

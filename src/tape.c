@@ -95,6 +95,7 @@ static void tape_experts(struct tape *t, struct tape_in in, const struct tape_ro
     if (!op || form_panel(op->w[0]->quant->form) != form_panel(w[i]->quant->form)) op = tape_read(t, in, route, weights);
     op->w[op->n_out] = w[i];
     out[i] = op->out[op->n_out++] = tape_value(t, w[i]->n_rows);
+    t->values[out[i]].pairs = route != NULL;
     if (route) t->values[out[i]].n_used = route->n_used;
   }
   for (int i = 0; i < n; i++) tape_adapt(t, in, w[i], out[i]);

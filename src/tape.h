@@ -85,6 +85,7 @@ struct op {
 struct value {
   int width;                 // floats of a row
   int n_used;                // rows for each row of the batch: 1, or one for each expert that was chosen for it
+  bool pairs;                // the latter, even where it is one: in the order of pairs, see cpu.c
   int stride;                // floats from row to row
   int first, last;           // operations that use it
   bool head;

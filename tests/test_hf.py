@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GENERAL = ("general.architecture", "general.type", "general.file_type", "general.quantization_version", "general.alignment")
 SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I8": 1, "I32": 4, "I64": 8}
 # bits of random bytes that are kept, and set: weights below 2, never subnormal, whatever their mantissa
-SHAPED = {"F32": (0x81FFFFFF, 0x3C000000), "F16": (0x9FFF, 0x2000), "BF16": (0x81FF, 0x3C00), "F8_E4M3": (0x9F, 0x20), "I8": (0xFF, 0),
+SHAPED = {"F32": (0x81FFFFFF, 0x3C000000), "F16": (0x9FFF, 0x2000), "BF16": (0x81FF, 0x3C00), "F8_E4M3": (0xBF, 0), "I8": (0xFF, 0),
           "I32": (0xFFFFFFFF, 0)}
 TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0", 30: "BF16"}
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 30: (1, 2)}  # weights, bytes
