@@ -3,7 +3,8 @@
  *
  * A string without escapes points into the source, which must outlive the tree; nothing else is shared. The tree is
  * never freed, its arena is. Nesting is at most JSON_DEPTH and is kept on an explicit stack, so no input can exhaust
- * the C stack; time is linear in the text, but for sorting the keys of one object to find duplicates.
+ * the C stack; time is linear in the text, but for sorting the keys of one object to find duplicates. Containers with
+ * millions of children may stay text (json_parse_held) and be walked (json_walk_next), which costs no memory.
  * SPDX-License-Identifier: MIT */
 #include "base.h"
 
@@ -20,7 +21,7 @@ struct json {
   int64_t integer;          // JSON_INT, exact
   double number;            // JSON_FLOAT, and JSON_INT rounded; always finite
   struct str string;        // JSON_STRING, decoded: valid UTF-8, may hold NUL
-  struct str text;          // a number as it was spelled
+  struct str text;          // a number as it was spelled; an array or object that stayed text, with its brackets
   struct str key;           // of a member of an object, decoded
   struct json *first, *next; // first child in the order of the text; next sibling
   int count;                // children
@@ -304,8 +305,33 @@ static bool json_next_child(struct json_reader *r, struct json_level *level, str
   return true;
 }
 
+/* To the end of the array or object that begins here. What is inside is not checked but for its brackets. */
+static bool json_hold(struct json_reader *r, struct json *v) {
+  size_t beg = r->pos, depth = 0;
+  bool quoted = false;
+  do {
+    int c = json_peek(r);
+    if (c < 0) return json_fail(r, "a closing bracket");
+    if (c == '"') quoted = !quoted;
+    else if (quoted) r->pos += c == '\\';
+    else if (c == '{' || c == '[') depth++;
+    else if (c == '}' || c == ']') depth--;
+    r->pos++;
+  } while (depth);
+  v->type = r->text.ptr[beg] == '[' ? JSON_ARRAY : JSON_OBJECT;
+  v->text = str_slice(r->text, beg, r->pos);
+  return true;
+}
+
+/* Are arrays and objects under this key to stay text? `held`: keys, each between blanks. */
+static bool json_is_held(const struct json_reader *r, const char *held, struct str key) {
+  if (!held || !key.len || (json_peek(r) != '[' && json_peek(r) != '{')) return false;
+  size_t at = str_find(str_from(held), key, 0);
+  return at != SIZE_MAX && at > 0 && held[at - 1] == ' ' && held[at + key.len] == ' ';
+}
+
 /* The text must outlive the tree. On failure the sentence has the byte offset and what was expected there. */
-static bool json_parse(struct str text, struct arena *a, struct json **out, struct bk_error *e) {
+static bool json_parse_held(struct str text, const char *held, struct arena *a, struct json **out, struct bk_error *e) {
   struct json_reader r = {text, 0, a, e};
   struct json_level levels[JSON_DEPTH];
   int depth = 0;
@@ -325,6 +351,10 @@ static bool json_parse(struct str text, struct arena *a, struct json **out, stru
     if (!*out) *out = v;
     v->key = key;
     size_t at = r.pos;
+    if (depth && json_is_held(&r, held, key)) {
+      if (!json_hold(&r, v)) return false;
+      continue;
+    }
     if (!json_read_value(&r, v)) return false;
     if (v->type == JSON_ARRAY || v->type == JSON_OBJECT) {
       if (depth == JSON_DEPTH)
@@ -336,6 +366,33 @@ static bool json_parse(struct str text, struct arena *a, struct json **out, stru
   }
   json_skip_space(&r);
   return r.pos == text.len || json_fail(&r, "the end");
+}
+
+static bool json_parse(struct str text, struct arena *a, struct json **out, struct bk_error *e) {
+  return json_parse_held(text, NULL, a, out, e);
+}
+
+/* ---- a walk over the children of one array or object, none of which is kept ---- */
+
+struct json_walk {
+  struct json_reader *reader; // behind the opening bracket; offsets in messages count from the beginning of its text
+  struct json container, child;
+  struct json_level level;
+};
+
+/* `container`: JSON_ARRAY or JSON_OBJECT. Walks nest on one reader; the inner one is to be walked to its end. */
+static struct json_walk json_walk_start(struct json_reader *r, enum json_type container) {
+  return (struct json_walk){.reader = r, .container = {.type = container}};
+}
+
+/* The next child in `child`: false at the end, or with an error. Only strings with escapes take memory. */
+static bool json_walk_next(struct json_walk *w) {
+  bool closed;
+  w->level.container = &w->container; // here, since a walk may have been copied
+  w->child = (struct json){.type = JSON_NULL};
+  if (!json_next_child(w->reader, &w->level, &w->child.key, &closed) || closed) return false;
+  w->level.last = &w->child;
+  return json_read_value(w->reader, &w->child);
 }
 
 /* NULL if `object` is NULL, not an object, or has no such member. */

@@ -13,14 +13,15 @@
 
 enum { MAIN_WORDS = 64 }; // most arguments that are no options
 
-enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
+enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
-  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *perplexity, *against, *socket, *gpu, *chat_template, *config;
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
+  const char *loras[MODEL_LORAS + 1]; // then NULL
   const char *words[MAIN_WORDS]; // what is no option
   int n_words;
 };
@@ -38,6 +39,7 @@ struct option {
 static const struct option options_table[] = {
   {"model", 'm', OPTION_TEXT, OPTION(model), 0, 0, "MODEL      a file, a name of the catalogue, or a name in a model store on this disk"},
   {"system", 's', OPTION_TEXT, OPTION(system), 0, 0, "TEXT      what the model is told before the conversation (run)"},
+  {"lora", 0, OPTION_LIST, OPTION(loras), 0, 0, "FILE[=X]     an adapter, times X; may be given several times"},
   {"query", 'q', OPTION_TEXT, OPTION(query), 0, 0, NULL},
   {"threads", 't', OPTION_INT, OPTION(threads), 1, 256, "N         processors to use; default: all this process may use"},
   {"context", 'c', OPTION_INT, OPTION(context), 1, 1 << 26, "N         tokens of a conversation; default: the model's, at most 4096"},
@@ -70,6 +72,7 @@ static const struct option options_table[] = {
   {"chunk", 0, OPTION_INT, OPTION(chunk), 1, 1 << 20, "N           most tokens of one prompt in a step (eval)"},
   {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
   {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
+  {"type", 0, OPTION_TEXT, OPTION(type), 0, 0, "TYPE         of the matrices: F16, Q8_0, Q4_K_M ...; default: 16 bits, codes as they are (convert)"},
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
@@ -82,7 +85,13 @@ static bool option_set(struct options *o, const struct option *opt, const char *
   char *to = (char *)o + opt->offset;
   int64_t n;
   double x;
-  if (opt->kind == OPTION_TEXT) {
+  if (opt->kind == OPTION_LIST) {
+    const char **list = (const char **)(void *)to;
+    int used = 0;
+    while (list[used]) used++;
+    if (used == MODEL_LORAS) return err_set(e, ERR_USAGE, "%s%s: at most %d", from, opt->name, MODEL_LORAS);
+    list[used] = value;
+  } else if (opt->kind == OPTION_TEXT) {
     *(const char **)(void *)to = value;
   } else if (opt->kind == OPTION_SIZE) {
     if (!str_to_bytes(str_from(value), (uint64_t *)(void *)to))
@@ -207,7 +216,7 @@ static bool main_kv(const struct options *o, enum kv_type *kv, struct bk_error *
 static bool main_engine_options(const struct options *o, struct engine_options *out, struct bk_error *e) {
   *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
                                  .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
-                                 .memory = o->memory};
+                                 .memory = o->memory, .loras = o->loras};
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
     return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm", o->isa);
   return main_kv(o, &out->kv, e);
@@ -496,14 +505,20 @@ static bool main_decode(const struct vocab *v, struct str text, struct bk_error 
   return main_flush(e);
 }
 
-static bool main_tokenize(const struct options *o, struct bk_error *e) {
-  const char *path;
+/* The vocabulary of a file, whether it holds weights or not. */
+static bool main_vocabulary(const struct options *o, struct vocab **v, struct bk_error *e) {
   static struct gguf g;
+  const char *path;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e)) return false;
+  if (!token_load(&g, &main_memory, v, e)) err_prefix(e, path);
+  return !e->code;
+}
+
+static bool main_tokenize(const struct options *o, struct bk_error *e) {
   struct vocab *v;
   FILE *in;
   struct str all, line;
-  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
-  if (!main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
   if (!o->lines) return o->decode ? main_decode(v, all, e) : main_encode(v, all, o, e);
   for (size_t at = 0; at < all.len; at += line.len + 1) {
     size_t end = str_find(all, STR("\n"), at);
@@ -540,7 +555,8 @@ static bool main_eval(const struct options *o, struct bk_error *e) {
     const char *path;
     if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
     engine = words.n_tensors > 0;
-    if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
+    if (!engine && !token_load(&words, &main_memory, &v, e)) err_prefix(e, path);
+    if (e->code) return false;
     if (engine) gguf_close(&words);
     if (engine && !main_load(&narrow, &g, e)) return false;
   }
@@ -569,13 +585,10 @@ static bool main_bench_context(struct options *o, int64_t wanted, struct bk_erro
 }
 
 static bool main_bench_tokenize(const struct options *o, struct bk_error *e) {
-  static struct gguf g;
   struct vocab *v;
   struct str text;
-  const char *path;
   FILE *in;
-  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
-  if (!main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
   return bench_tokenize(v, text, o->lines != 0, o->repeat > 0 ? (int)o->repeat : 5, o->json != 0, stdout, main_memory, e) && main_flush(e);
 }
 
@@ -590,7 +603,7 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   if (o->test && one.test == BENCH_TESTS)
     return err_set(e, str_is(str_from(o->test), "embed") ? ERR_UNAVAILABLE : ERR_USAGE, "not supported: --test %s", o->test);
   if (!o->test) wide.batch = 16;
-  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + 8 : 2304, e)) return false;
+  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + (one.test == BENCH_EMBED ? 0 : 8) : 2304, e)) return false;
   struct bench_roof roof;
   if (!main_load(&wide, &g, e) || !bench_roof(&g, &roof, e)) return false;
   if (!o->json)
@@ -613,13 +626,17 @@ static bool main_info(const struct options *o, struct bk_error *e) {
   return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
 }
 
+static void main_verify_progress(const char *name) { fprintf(stderr, "\r%-16s", name); }
+
 static bool main_verify(const struct options *o, struct bk_error *e) {
   struct options named = *o;
   struct engine_options options;
   const char *path;
   if (o->n_words > 0) named.model = o->words[0];
   if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
-  bool sound = verify_model(path, &options, stdout, main_memory, e);
+  bool terminal = isatty(STDERR_FILENO);
+  bool sound = verify_model(path, &options, terminal ? main_verify_progress : NULL, stdout, main_memory, e);
+  if (terminal) fputs("\r                \r", stderr);
   return main_flush(e) && sound;
 }
 
@@ -640,23 +657,29 @@ static bool main_pull(const struct options *o, struct bk_error *e) {
 
 static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
 
-static bool main_quantize(const struct options *o, struct bk_error *e) {
+/* A file made of a file or of a folder. */
+static bool main_make(const struct options *o, bool folder, struct bk_error *e) {
   struct options named = *o;
   struct convert_report r;
   const char *path;
   double start = os_seconds();
-  if (o->n_words != 3) return err_set(e, ERR_USAGE, "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
+  if (o->n_words != (folder ? 2 : 3))
+    return err_set(e, ERR_USAGE, folder ? "usage: bodkin convert DIR OUT.gguf [--type TYPE]" : "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
   named.model = o->words[0];
-  if (!main_model_path(&named, &path, e)) return false;
+  if (!folder && !main_model_path(&named, &path, e)) return false;
   bool terminal = isatty(STDERR_FILENO);
-  bool ok = convert_quantize(path, o->words[1], o->words[2], (int)o->threads, terminal ? main_quantize_progress : NULL, &r,
-                             &main_memory, e);
+  void (*progress)(double) = terminal ? main_quantize_progress : NULL;
+  bool ok = folder ? hf_convert(o->words[0], o->words[1], o->type, (int)o->threads, progress, &r, e)
+                   : convert_quantize(path, o->words[1], o->words[2], (int)o->threads, progress, &r, &main_memory, e);
   if (terminal) fputs("\r     \r", stderr);
   if (!ok) return false;
   fprintf(stderr, "[%s, %.1f million weights, %.1f MB to %.1f MB, %.1f s]\n", r.type, (double)r.n_weights / 1e6, (double)r.bytes_in / 1e6,
           (double)r.bytes_out / 1e6, os_seconds() - start);
   return true;
 }
+
+static bool main_quantize(const struct options *o, struct bk_error *e) { return main_make(o, false, e); }
+static bool main_convert(const struct options *o, struct bk_error *e) { return main_make(o, true, e); }
 
 static bool main_absent(const struct options *o, struct bk_error *e) {
   (void)o;
@@ -677,13 +700,13 @@ static const struct command {
   {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 1},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
   {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
+  {"convert", "DIR OUT.gguf [--type TYPE]", "a Hugging Face folder (safetensors, config, tokenizer) to GGUF", main_convert, 3},
   {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
   {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
   {"embed", NULL, NULL, main_absent, MAIN_WORDS},
   {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
   {"batch", NULL, NULL, main_absent, MAIN_WORDS},
   {"serve", NULL, NULL, main_absent, MAIN_WORDS},
-  {"convert", NULL, NULL, main_absent, MAIN_WORDS},
 };
 
 static void main_help(void) {

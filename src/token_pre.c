@@ -119,7 +119,7 @@ static size_t pre_contraction(const uint8_t *t, size_t p, size_t end, bool any_c
   if (t[p] != '\'' || end - p < 2) return p;
   uint8_t fold = any_case ? 0x20 : 0, a = t[p + 1] | fold, b = end - p > 2 ? t[p + 2] | fold : 0;
   if (a == 's' || a == 't' || a == 'm' || a == 'd') return p + 2;
-  if (any_case && t[p + 1] == 0xC5 && end - p > 2 && t[p + 2] == 0xBF) return p + 3; // U+017F is a small s as well
+  if (any_case && t[p + 1] == 0xC5 && end - p > 2 && t[p + 2] == 0xBF) return p + 3; // U+017F folds to s
   if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return p + 3;
   return p;
 }

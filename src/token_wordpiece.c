@@ -63,6 +63,7 @@ static int32_t wordpiece_match(const struct vocab *v, const struct wordpiece_wor
   struct str mark = *at ? STR_NONE : TOKEN_SPACE;
   size_t most = w->len - *at, room = v->max_piece > mark.len ? v->max_piece - mark.len : 0;
   uint64_t hash[sizeof w->text], text;
+  if (*at && str_starts((struct str){w->text + *at, most}, TOKEN_SPACE)) return TOKEN_NONE; // what would match begins a word
   if (most > room) most = room;
   if (most > WORDPIECE_KEY) hash[0] = token_hash_more(TOKEN_HASH_START, mark);
   for (size_t n = 1; n <= most && most > WORDPIECE_KEY; n++)
