@@ -65,6 +65,7 @@ test: needs ## build and run every test that needs no GPU
 bench: all $(BUILD)/kern ## speed of the kernels, then of the engine; MODEL=
 	@$(BUILD)/kern --bench
 	@./bodkin bench -m $(MODEL)
+	@tools/bench_tokenizer.py $(MODEL)
 
 fuzz: ## each fuzz target for TIME=60 seconds; FUZZ=name for one; finds go to build/fuzz
 	@$(MAKE) --no-print-directory config=fuzz fuzzed

@@ -1,13 +1,13 @@
 /* bench.c -- `bodkin bench`: speed against the roof of this machine, which is measured in the same call.
  *
  * The work is what llama-bench does: an uncounted warm-up, then runs of prefill (n tokens of a prompt, logits of the
- * last), decode (n single-token steps), both after `depth` tokens, batch (n steps of `batch` sequences), load. The figure is
- * the median of the runs. Bytes are those of the packed weights and of the keys and values a step must read; operations
+ * last), decode (n single-token steps), both after `depth` tokens, batch (n steps of `batch` sequences), embed (vectors of
+ * `batch` sequences of n tokens), load. The figure is the median of the runs. Bytes are those of the packed weights and of the keys and values a step must read; operations
  * those of the matrix products. Random ids, no sampling.
  * SPDX-License-Identifier: MIT */
 
-enum bench_test { BENCH_PREFILL, BENCH_DECODE, BENCH_BATCH, BENCH_LOAD, BENCH_TESTS };
-static const char *const bench_names[BENCH_TESTS] = {"prefill", "decode", "batch", "load"};
+enum bench_test { BENCH_PREFILL, BENCH_DECODE, BENCH_BATCH, BENCH_LOAD, BENCH_EMBED, BENCH_TESTS };
+static const char *const bench_names[BENCH_TESTS] = {"prefill", "decode", "batch", "load", "embed"};
 
 struct bench_case {
   enum bench_test test;
@@ -67,9 +67,9 @@ static bool bench_roof(struct engine *g, struct bench_roof *roof, struct bk_erro
   *roof = (struct bench_roof){0, 0};
   for (int i = 0; i < 7; i++) {
     double start = os_seconds(), ops = 0;
-    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_read, &p);
+    cpu_pool_run(&g->cpu.pool, 1, &p.n_threads, bench_read, &p);
     double middle = os_seconds(), gb = BENCH_READ / (middle - start) / 1e9;
-    pool_run(&g->cpu.pool, 1, &p.n_threads, bench_compute, &p);
+    cpu_pool_run(&g->cpu.pool, 1, &p.n_threads, bench_compute, &p);
     double end = os_seconds();
     for (int t = 0; t < p.n_threads; t++) ops += p.operations[t];
     if (gb > roof->gb_per_second) roof->gb_per_second = gb;
@@ -146,10 +146,31 @@ static bool bench_run(struct engine *g, const struct bench_case *c, struct reque
   return true;
 }
 
+/* One run of embed: the ids are made before, the vectors are there at the end. pools (batch), vector (n_embd) */
+static bool bench_embed(struct engine *g, const struct bench_case *c, struct request *r, int32_t *ids, struct pool *pools, float *vector,
+                        struct bench_result *out, struct bk_error *e) {
+  double bytes = 0, operations = 0;
+  bench_cost(g, false, &bytes, &operations);
+  for (int i = 0; i < c->batch; i++) {
+    bench_ids(ids + i * c->n, c->n, (int)g->model.hp.n_vocab, (uint64_t)i + 1);
+    pool_clear(&pools[i]);
+    r[i] = (struct request){.ids = ids + i * c->n, .n_prompt = c->n, .n_max = c->n, .pool = &pools[i]};
+  }
+  double start = os_seconds();
+  int steps = 0;
+  for (int i = 0; i < c->batch; i++)
+    if (!engine_submit(g, &r[i], e)) return false;
+  while (engine_step(g)) steps++;
+  for (int i = 0; i < c->batch; i++)
+    if (!pool_vector(&pools[i], vector)) return err_set(e, ERR_DATA, "a vector holds a NaN or an infinity");
+  *out = (struct bench_result){os_seconds() - start, (double)c->batch * c->n, bytes * steps, operations * c->batch * c->n};
+  return true;
+}
+
 static void bench_print(FILE *out, const struct engine *g, const struct bench_case *c, const struct bench_result *r,
                         const struct bench_roof *roof, bool json) {
   double tps = r->tokens / r->seconds, gb = r->bytes / r->seconds / 1e9, gops = r->operations / r->seconds / 1e9;
-  double share = c->test == BENCH_PREFILL ? gops / roof->gops : gb / roof->gb_per_second;
+  double share = c->test == BENCH_PREFILL || c->test == BENCH_EMBED ? gops / roof->gops : gb / roof->gb_per_second;
   const char *isa = g->cpu.kern->name;
   int threads = g->cpu.pool.n_threads;
   if (json)
@@ -227,28 +248,32 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
     bench_print(out, g, c, &all[0], roof, json);
     return true;
   }
-  if (each > g->options.n_context + 2 || c->batch > g->options.n_sequences)
+  if ((c->test == BENCH_EMBED ? c->n > g->options.n_context : each > g->options.n_context + 2) || c->batch > g->options.n_sequences)
     return err_set(e, ERR_USAGE, "%d tokens in each of %d sequences do not fit a context of %d in %d", each - 2, c->batch,
                    g->options.n_context, g->options.n_sequences);
   size_t n_profile = profile ? 2 * (size_t)g->model.tape.n_ops * (size_t)g->cpu.pool.n_threads : 0;
-  size_t bytes = (size_t)c->batch * ((size_t)each * 4 + sizeof(struct request)) + n_profile * sizeof(double) + 4096;
+  const size_t n_embd = (size_t)g->model.hp.n_embd;
+  size_t bytes = (size_t)c->batch * ((size_t)each * 4 + sizeof(struct request) + sizeof(struct pool) + n_embd * 8 + 64) + n_embd * 4 + n_profile * sizeof(double) + 4096;
   struct arena memory = os_reserve(bytes, e), a = memory;
   if (!memory.beg) return false;
   struct request *r = ARENA_NEW(&a, struct request, (size_t)c->batch);
   int32_t *ids = ARENA_NEW(&a, int32_t, (size_t)c->batch * (size_t)each);
-  bool ok = bench_run(g, c, r, ids, each, &warm, e);
+  struct pool *pools = ARENA_NEW(&a, struct pool, (size_t)c->batch);
+  float *vector = ARENA_NEW(&a, float, n_embd);
+  for (int i = 0; i < c->batch; i++) pool_new(&pools[i], pool_kind(&g->model.hp), (int)n_embd, &a);
+  bool embed = c->test == BENCH_EMBED, ok = embed ? bench_embed(g, c, r, ids, pools, vector, &warm, e) : bench_run(g, c, r, ids, each, &warm, e);
   g->cpu.profile = profile ? ARENA_NEW(&a, double, n_profile) : NULL;
   double seconds = 0;
   for (int i = 0; ok && i < repeat; i++) {
     double start = os_seconds();
-    ok = bench_run(g, c, r, ids, each, &all[i], e);
+    ok = embed ? bench_embed(g, c, r, ids, pools, vector, &all[i], e) : bench_run(g, c, r, ids, each, &all[i], e);
     seconds += os_seconds() - start;
   }
   bench_sort(all, repeat);
   if (ok) bench_print(out, g, c, &all[repeat / 2], roof, json);
   if (ok && g->cpu.profile) {
-    bool prompt = c->test == BENCH_PREFILL; // of the others the prompts are in it too, if there are any
-    bench_print_profile(out, g, seconds, prompt ? repeat : (double)repeat * (c->n + 1), prompt ? c->n : c->batch,
+    bool prompt = c->test == BENCH_PREFILL || embed; // of the others the prompts are in it too, if there are any
+    bench_print_profile(out, g, seconds, prompt ? repeat : (double)repeat * (c->n + 1), embed ? c->n * c->batch : prompt ? c->n : c->batch,
                         prompt);
   }
   g->cpu.profile = NULL;
@@ -261,3 +286,43 @@ static const struct bench_case bench_standard[] = {
   {BENCH_LOAD, 0, 0, 1}, {BENCH_PREFILL, 16, 0, 1}, {BENCH_PREFILL, 64, 0, 1}, {BENCH_PREFILL, 512, 0, 1}, {BENCH_DECODE, 128, 0, 1},
   {BENCH_DECODE, 32, 2048, 1}, {BENCH_BATCH, 32, 0, 2}, {BENCH_BATCH, 32, 0, 4}, {BENCH_BATCH, 32, 0, 8}, {BENCH_BATCH, 32, 0, 16},
 };
+
+/* ---- text to ids ---- */
+
+/* One run over the whole text, or over each of its lines: the ids it gave, or -1. */
+static int64_t bench_encode(const struct vocab *v, struct str text, bool lines, struct arena a, int32_t *ids, int bound, int64_t *texts,
+                            struct bk_error *e) {
+  int64_t total = 0;
+  *texts = 0;
+  for (size_t at = 0, end; at < text.len; at = end + 1, ++*texts) {
+    const char *stop = lines ? memchr(text.ptr + at, '\n', text.len - at) : NULL;
+    int n;
+    end = stop ? (size_t)(stop - text.ptr) : text.len;
+    if (!token_encode(v, str_slice(text, at, end), (struct token_options){true, false}, a, ids, bound, &n, e)) return -1;
+    total += n;
+  }
+  return total;
+}
+
+/* The tokenizer of a vocabulary on a text, in one thread; needs no weights. */
+static bool bench_tokenize(const struct vocab *v, struct str text, bool lines, int repeat, bool json, FILE *out, struct arena a,
+                           struct bk_error *e) {
+  struct bench_result all[BENCH_MAX_REPEAT] = {{0, 0, 0, 0}};
+  size_t bound = token_bound(v, text.len);
+  int32_t *ids = arena_raw(&a, bound, sizeof *ids, sizeof *ids);
+  int64_t n = 0, texts = 0;
+  if (!ids) return err_set(e, ERR_DATA, "the text is too long");
+  for (int i = -1; i < repeat && n >= 0; i++) { // the first is not counted
+    double start = os_seconds();
+    n = bench_encode(v, text, lines, a, ids, (int)bound, &texts, e);
+    all[i < 0 ? 0 : i] = (struct bench_result){os_seconds() - start, (double)n, (double)text.len, 0};
+  }
+  if (n < 0) return false;
+  bench_sort(all, repeat);
+  const struct bench_result *r = &all[repeat / 2];
+  fprintf(out, json ? "{\"test\":\"%s\",\"bytes\":%.0f,\"texts\":%.0f,\"tokens\":%.0f,\"tokens_per_second\":%.0f,\"mb_per_second\":%.3f,"
+                      "\"seconds\":%.6f}\n"
+                    : "%-8s %.0f bytes in %.0f texts, %.0f tokens: %.0f tokens/s, %.2f MB/s (%.6f s)\n",
+          "tokenize", r->bytes, (double)texts, r->tokens, r->tokens / r->seconds, r->bytes / r->seconds / 1e6, r->seconds);
+  return true;
+}

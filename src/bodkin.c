@@ -42,9 +42,18 @@
 #include "kern.c"
 #include "tape.c"
 #include "kv.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("Os") // run once, at load; but packing's loops are in kern.c
+#endif
+#include "block.c"
 #include "model.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 #include "cpu.c"
 #include "sample.c"
+#include "pool.c"
 #include "engine.c"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC push_options
@@ -58,6 +67,7 @@
 #include "convert_hf.c"
 #include "bench.c"
 #include "eval.c"
+#include "info.c"
 #include "verify.c"
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC pop_options

@@ -314,7 +314,16 @@ static bool chat_dict_set(struct chat_run *r, struct chat_dict *d, struct chat_v
   return true;
 }
 
-/* JSON in: all of it is the user's. The depth is JSON's own, at most JSON_DEPTH. */
+/* Roles that chat formats know are structure, not text: a template may make its mark of one, '<|' + role + '|>'. */
+static bool chat_is_role(const struct json *member) {
+  static const char *const roles[] = {"system", "user", "assistant", "tool", "developer", "function", "model", "ipython"};
+  int i = 0;
+  if (member->type != JSON_STRING || !str_is(member->key, "role")) return false;
+  while (i < ARRAY_LEN(roles) && !str_is(member->string, roles[i])) i++;
+  return i < ARRAY_LEN(roles);
+}
+
+/* JSON in: all of it is the user's but known roles. The depth is JSON's own, at most JSON_DEPTH. */
 static bool chat_from_json(struct chat_run *r, const struct json *j, bool user, struct chat_value *out) {
   *out = chat_none();
   if (!chat_spend(r, 0)) return false;
@@ -344,7 +353,7 @@ static bool chat_from_json(struct chat_run *r, const struct json *j, bool user, 
       struct chat_pair *pair = &dict->pairs[dict->count];
       pair->key = chat_string(m->key);
       pair->key.user = user;
-      if (!chat_from_json(r, m, user, &pair->value)) return false;
+      if (!chat_from_json(r, m, user && !chat_is_role(m), &pair->value)) return false;
     }
     *out = chat_dict_value(dict, CHAT_DICT);
     break;

@@ -237,7 +237,7 @@ static const struct quant *convert_choose(const struct convert_plan *p, const st
 
 struct convert_job {
   struct convert_writer writer;
-  struct pool pool;
+  struct cpu_pool pool;
   const struct gguf_tensor *tensor;
   const struct quant *from, *to;
   const char *in;         // of the batch
@@ -270,7 +270,7 @@ static void convert_chunk(void *context, int phase, int chunk, int thread) {
 static bool convert_batch(struct convert_job *j) {
   struct bk_error *e = j->writer.error;
   int chunks = (int)((j->n_weights + CONVERT_CHUNK - 1) / CONVERT_CHUNK);
-  if (j->from != j->to) pool_run(&j->pool, 1, &chunks, convert_chunk, j);
+  if (j->from != j->to) cpu_pool_run(&j->pool, 1, &chunks, convert_chunk, j);
   if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " holds a NaN or an infinity", STR_ARG(j->tensor->name));
   const char *from = j->from == j->to ? j->in : j->out;
   convert_put(&j->writer, (struct str){from, j->n_weights / (size_t)j->to->block * j->to->block_bytes});
@@ -386,12 +386,12 @@ static bool convert_quantize(const char *in, const char *out, const char *type, 
   const struct quant **types = ARENA_NEW(a, const struct quant *, (size_t)g.n_tensors + 1);
   j.out = arena_raw(a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
   if (!types || !j.out) err_set(e, ERR_OS, "%s: no memory for a batch of weights", in);
-  bool ok = !e->code && convert_check(&g, r, e) && pool_open(&j.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, a, e);
+  bool ok = !e->code && convert_check(&g, r, e) && cpu_pool_open(&j.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, a, e);
   if (ok && convert_begin(&j.writer, out, a, e)) {
     convert_write(&j, &g, &p, types);
     convert_end(&j.writer);
   }
-  pool_close(&j.pool);
+  cpu_pool_close(&j.pool);
   gguf_close(&g);
   r->bytes_out = j.writer.at;
   r->type = p.mix->name;

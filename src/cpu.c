@@ -14,7 +14,7 @@ enum {
   POOL_BITS = 18          // of a chunk's number; the epoch has the other 28 bits of a claim word
 };
 
-struct pool {
+struct cpu_pool {
   int n_threads;             // the caller is thread 0
   struct os_thread *threads; // (n_threads - 1)
   void (*run)(void *context, int phase, int chunk, int thread);
@@ -27,12 +27,12 @@ struct pool {
   bool quit;
 };
 
-struct pool_start {
-  struct pool *pool;
+struct cpu_pool_start {
+  struct cpu_pool *pool;
   int thread;
 };
 
-static void pool_wait_phase(struct pool *p, int phase, uint32_t chunks, uint64_t epoch) {
+static void cpu_pool_wait_phase(struct cpu_pool *p, int phase, uint32_t chunks, uint64_t epoch) {
   for (int spin = 0;; spin++) {
     uint32_t done = __atomic_load_n(&p->done[phase], __ATOMIC_ACQUIRE);
     if (done >= chunks || __atomic_load_n(&p->claim[phase], __ATOMIC_RELAXED) >> (2 * POOL_BITS) != epoch) return;
@@ -48,7 +48,7 @@ static void pool_wait_phase(struct pool *p, int phase, uint32_t chunks, uint64_t
 
 /* Takes part in the step `epoch` until it is over. A thread that comes late finds other epochs and leaves: a claim
  * succeeds only on the word that it read, and that word holds the epoch and the number of chunks. */
-static void pool_work(struct pool *p, int thread, uint64_t epoch) {
+static void cpu_pool_work(struct cpu_pool *p, int thread, uint64_t epoch) {
   const uint64_t mask = (1u << POOL_BITS) - 1;
   for (int phase = 0; phase < __atomic_load_n(&p->n_phases, __ATOMIC_RELAXED); phase++) {
     uint32_t chunks = 0;
@@ -63,13 +63,13 @@ static void pool_work(struct pool *p, int thread, uint64_t epoch) {
       uint32_t done = __atomic_add_fetch(&p->done[phase], 1, __ATOMIC_SEQ_CST);
       if (done == chunks && __atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST)) os_wake(&p->done[phase]);
     }
-    pool_wait_phase(p, phase, chunks, epoch);
+    cpu_pool_wait_phase(p, phase, chunks, epoch);
   }
 }
 
-static void pool_thread(void *argument) {
-  struct pool_start start = *(struct pool_start *)argument;
-  struct pool *p = start.pool;
+static void cpu_pool_thread(void *argument) {
+  struct cpu_pool_start start = *(struct cpu_pool_start *)argument;
+  struct cpu_pool *p = start.pool;
   __atomic_add_fetch(&p->n_started, 1, __ATOMIC_RELEASE);
   os_forbid_alloc(true);
   for (uint32_t seen = 0;;) {
@@ -84,29 +84,29 @@ static void pool_thread(void *argument) {
     }
     seen = __atomic_load_n(&p->epoch, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&p->quit, __ATOMIC_ACQUIRE)) return;
-    pool_work(p, start.thread, seen & ((1u << 28) - 1));
+    cpu_pool_work(p, start.thread, seen & ((1u << 28) - 1));
   }
 }
 
-static bool pool_open(struct pool *p, int n_threads, int max_phases, struct arena *a, struct bk_error *e) {
+static bool cpu_pool_open(struct cpu_pool *p, int n_threads, int max_phases, struct arena *a, struct bk_error *e) {
   if (n_threads < 1) n_threads = 1;
   if (n_threads > POOL_MAX_THREADS) n_threads = POOL_MAX_THREADS;
-  *p = (struct pool){.n_threads = 1, .max_phases = max_phases};
+  *p = (struct cpu_pool){.n_threads = 1, .max_phases = max_phases};
   p->threads = ARENA_NEW(a, struct os_thread, (size_t)n_threads);
   p->claim = ARENA_NEW(a, uint64_t, (size_t)max_phases);
   p->done = ARENA_NEW(a, uint32_t, (size_t)max_phases);
   if (!p->threads || !p->claim || !p->done) return err_set(e, ERR_OS, "no memory for a pool of %d threads", n_threads);
   for (int i = 1; i < n_threads; i++) {
-    struct pool_start start = {p, i};
+    struct cpu_pool_start start = {p, i};
     struct bk_error ignored = {0};
-    if (!os_thread_start(&p->threads[i - 1], pool_thread, &start, &ignored)) break; // fewer threads, the same bits
+    if (!os_thread_start(&p->threads[i - 1], cpu_pool_thread, &start, &ignored)) break; // fewer threads, the same bits
     while (__atomic_load_n(&p->n_started, __ATOMIC_ACQUIRE) < i) os_pause();        // `start` must outlive its reading
     p->n_threads = i + 1;
   }
   return true;
 }
 
-static void pool_close(struct pool *p) {
+static void cpu_pool_close(struct cpu_pool *p) {
   if (!p->claim) return;
   __atomic_store_n(&p->quit, true, __ATOMIC_RELEASE);
   __atomic_add_fetch(&p->epoch, 1, __ATOMIC_SEQ_CST);
@@ -116,7 +116,7 @@ static void pool_close(struct pool *p) {
 }
 
 /* Runs every chunk of phase 0, then of phase 1, ... ; chunks[i] of phase i. Returns when all are done. */
-static void pool_run(struct pool *p, int n_phases, const int *chunks, void (*run)(void *, int, int, int), void *context) {
+static void cpu_pool_run(struct cpu_pool *p, int n_phases, const int *chunks, void (*run)(void *, int, int, int), void *context) {
   BK_ASSERT(n_phases <= p->max_phases);
   if (p->n_threads == 1) {
     for (int phase = 0; phase < n_phases; phase++)
@@ -135,7 +135,7 @@ static void pool_run(struct pool *p, int n_phases, const int *chunks, void (*run
   }
   __atomic_store_n(&p->epoch, epoch, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&p->idle, __ATOMIC_SEQ_CST)) os_wake(&p->epoch);
-  pool_work(p, 0, short_epoch);
+  cpu_pool_work(p, 0, short_epoch);
 }
 
 /* ---- a batch: rows of (sequence, position, token) ---- */
@@ -143,6 +143,7 @@ static void pool_run(struct pool *p, int n_phases, const int *chunks, void (*run
 struct batch_segment {     // consecutive rows of one sequence
   int row, n_rows;
   int position;            // of the first row
+  int n_ids;               // of the sequence: what a row sees that looks both ways
   const int *pages;        // of the sequence, enough for its last row
 };
 
@@ -150,6 +151,7 @@ struct batch {
   int n_rows, n_segments, n_out;
   const int32_t *token;    // (n_rows)
   const int32_t *position; // (n_rows)
+  const int32_t *type;     // (n_rows) token types
   const int *segment;      // (n_rows) index into segments
   const struct batch_segment *segments;
   const int *out;          // (n_out) rows whose logits are wanted
@@ -166,12 +168,22 @@ struct cpu_cut {
   bool whole;
 };
 
+/* Rows and the experts chosen for them, n_used a row: a pair. Pairs lie expert after expert, rows ascending in each. */
+struct cpu_pairs {
+  int32_t *chosen;         // (n_rows, n_used) experts
+  int32_t *at;             // (n_rows, n_used) the pair
+  int32_t *row;            // (n_pairs) of a pair
+  int32_t *first, *column; // (n_expert + 1) an expert's first pair, and the first column of its panels
+  int32_t *active;         // (n_active) experts that any row chose
+  int n_active;
+};
+
 struct cpu {
   const struct kern *kern;
   bool exact;              // float activations even for packed integer weights
   const struct tape *tape;
   const struct kv *kv;
-  struct pool pool;
+  struct cpu_pool pool;
   char *values, *panels;   // scratch of the tape
   char **thread_scratch;   // (n_threads) see cpu_thread_bytes
   int max_pages;           // of one sequence
@@ -179,6 +191,7 @@ struct cpu {
   uint32_t *parts_done;    // (cpu_slots) chunks of a tile of attention that are finished
   int *chunks;             // (2 * n_ops) of the step being run
   struct cpu_cut *cuts;    // (n_ops) of the step being run; for heads and attention
+  struct cpu_pairs pairs;  // of the layer being run
   const struct batch *batch;
   int out_first, out_n;    // output rows of the head's slice
   int first_op;            // of the section being run
@@ -240,8 +253,23 @@ static void cpu_angles_row(const struct rope *r, int position, float *y) {
   }
 }
 
+static void cpu_norm(const struct kern *k, const struct norm *norm, const float *x, int n, float *y) {
+  if (norm->centred) k->layer_norm(x, norm->weight, norm->bias, norm->eps, n, y);
+  else k->rms_norm(x, norm->weight, norm->eps, n, y);
+}
+
 static enum panel cpu_panel(const struct cpu *c, const struct op *op) {
   return c->exact ? PANEL_FLOATS : form_panel(op->w[0]->quant->form);
+}
+
+/* One row of the product's input, ready to become a column. */
+static const float *cpu_source(struct cpu *c, const struct op *op, int row, float *temporary) {
+  const struct kern *k = c->kern;
+  const float *x = cpu_row(c, op->in[0], row);
+  if (op->source == FROM_ROWS) return x;
+  if (op->source == FROM_NORM) cpu_norm(k, &op->norm, x, op->w[0]->n_cols, temporary);
+  else k->glu[op->act](x, op->in[1] == VALUE_NONE ? NULL : cpu_row(c, op->in[1], row), op->w[0]->n_cols, temporary);
+  return temporary;
 }
 
 /* One panel of the product's input: norm or activation, then int8 or float columns. */
@@ -250,16 +278,30 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
   const int n_cols = op->w[0]->n_cols, rows = cpu_rows(c, op), first = chunk * k->widest, width = k->panel_width(rows - first);
   const enum panel kind = cpu_panel(c, op);
   char *panel = panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
-  float *temporary = cpu_scratch(c, thread, CPU_ROW);
-  for (int i = 0; i < width; i++) {
-    const float *x = NULL;
-    if (first + i < rows) {
-      x = cpu_row(c, op->in[0], first + i);
-      if (op->source == FROM_RMS_NORM) k->rms_norm(x, op->norm[0], op->eps, n_cols, temporary);
-      if (op->source == FROM_GLU) k->glu[op->act](x, cpu_row(c, op->in[1], first + i), n_cols, temporary);
-      if (op->source != FROM_ROWS) x = temporary;
+  for (int i = 0; i < width; i++)
+    k->panel[kind](first + i < rows ? cpu_source(c, op, first + i, cpu_scratch(c, thread, CPU_ROW)) : NULL, n_cols, width, i, panel);
+}
+
+/* The same of pairs: this chunk's share of them. */
+static void cpu_prepare_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
+  const struct kern *k = c->kern;
+  const struct cpu_pairs *p = &c->pairs;
+  const int n_cols = op->w[0]->n_cols;
+  const bool paired = c->tape->values[op->in[0]].pairs;
+  const enum panel kind = cpu_panel(c, op);
+  for (int e = 0, n = 0; e < p->n_active; e++) {
+    const int expert = p->active[e], n_pairs = p->first[expert + 1] - p->first[expert];
+    for (int first = 0; first < n_pairs; first += k->widest, n++) {
+      if (n % n_chunks != chunk) continue;
+      const int width = k->panel_width(n_pairs - first);
+      char *panel = c->panels + panel_dwords(kind, n_cols) * 4 * (size_t)(p->column[expert] + first);
+      for (int i = 0; i < width; i++) {
+        const int pair = p->first[expert] + first + i;
+        const float *x = first + i < n_pairs ? cpu_source(c, op, paired ? pair : p->row[pair], cpu_scratch(c, thread, CPU_ROW)) : NULL;
+        if (x && op->piece[0].width) x += op->piece[0].column + expert * op->piece[0].step;
+        k->panel[kind](x, n_cols, width, i, panel);
+      }
     }
-    k->panel[kind](x, n_cols, width, i, panel);
   }
 }
 
@@ -279,26 +321,136 @@ static int cpu_groups(const struct op *op) {
   return n;
 }
 
-static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
-  int total = cpu_groups(op), rows = cpu_rows(c, op);
-  const char *panels = cpu_panels(c, op, thread);
-  int from = (int)((int64_t)total * chunk / n_chunks), to = (int)((int64_t)total * (chunk + 1) / n_chunks);
+/* Groups [from, to) of all matrices of the operation, those of one expert if there are several, times n rows of panels;
+ * results go to rows from `row` on. */
+static void cpu_product_groups(struct cpu *c, const struct op *op, int expert, int from, int to, const char *panels, int row, int n) {
   for (int i = 0; i < op->n_out; i++) {
     const struct weight *w = op->w[i];
     int groups = (w->n_rows + GROUP - 1) / GROUP, a = from < 0 ? 0 : from, b = to < groups ? to : groups;
     if (a < b) {
       const struct value *v = &c->tape->values[op->out[i]];
-      struct matmul m = {w->quant->form, w->packed, panels, cpu_row(c, op->out[i], 0), (size_t)v->stride, w->n_rows, w->n_cols,
-                         rows, op->add};
+      const uint8_t *packed = (const uint8_t *)w->packed + form_bytes(w->quant->form, w->n_rows, w->n_cols) * (size_t)expert;
+      struct matmul m = {w->quant->form, packed, panels, cpu_row(c, op->out[i], row), (size_t)v->stride, w->n_rows, w->n_cols, n,
+                         op->add};
       (c->exact ? c->kern->exact : c->kern->matmul)[m.form](&m, a, b);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
-      for (int t = 0; t < rows && op->bias[i]; t++)
-        for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += op->bias[i][r];
+      for (int t = 0; t < n && w->bias; t++)
+        for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += w->bias[r];
     }
     from -= groups;
     to -= groups;
   }
 }
+
+static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
+  const int64_t total = cpu_groups(op);
+  cpu_product_groups(c, op, 0, (int)(total * chunk / n_chunks), (int)(total * (chunk + 1) / n_chunks), cpu_panels(c, op, thread), 0,
+                     cpu_rows(c, op));
+}
+
+/* This chunk's share of the groups of all experts that were chosen; the others are not read. */
+static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks) {
+  const struct cpu_pairs *p = &c->pairs;
+  const size_t column = panel_dwords(cpu_panel(c, op), op->w[0]->n_cols) * 4;
+  const int64_t each = cpu_groups(op), total = each * p->n_active, from = total * chunk / n_chunks, to = total * (chunk + 1) / n_chunks;
+  for (int64_t e = from / each; e * each < to; e++) {
+    const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0, b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
+    cpu_product_groups(c, op, expert, a, b, c->panels + column * (size_t)p->column[expert], p->first[expert],
+                       p->first[expert + 1] - p->first[expert]);
+  }
+}
+
+/* ---- mixtures of experts ---- */
+
+/* Groups keep their two best experts' sum as their score; experts of the others are not chosen. (DeepSeek-V3, 2024) */
+static void cpu_route_groups(const struct tape_route *r, float *score) {
+  const int each = r->n_expert / r->n_group;
+  for (int left = r->n_group - r->n_group_used; left > 0; left--) {
+    int worst = -1;
+    float least = 0;
+    for (int g = 0; g < r->n_group; g++) {
+      float first = -INFINITY_F, second = -INFINITY_F;
+      for (const float *s = score + g * each; s < score + (g + 1) * each; s++) {
+        if (*s > first) second = first, first = *s;
+        else if (*s > second) second = *s;
+      }
+      if (first == -INFINITY_F) continue; // already out
+      float sum = r->bias && each > 1 ? first + second : first;
+      if (worst < 0 || sum <= least) worst = g, least = sum; // of equal ones the first stays
+    }
+    for (int i = 0; i < each && worst >= 0; i++) score[worst * each + i] = -INFINITY_F;
+  }
+}
+
+/* Chooses the experts of one row and weighs them; of equal ones the first wins. logits (n_expert) are overwritten. */
+static void cpu_route(struct cpu *c, const struct op *op, int row, int thread) {
+  const struct tape_route *r = op->route;
+  if (r->gate == GATE_ALL) {
+    for (int s = 0; s < r->n_used; s++) c->pairs.chosen[row * r->n_used + s] = s;
+    return;
+  }
+  float *p = cpu_row(c, op->in[0], row), *weight = cpu_row(c, op->out[0], row), *score = cpu_scratch(c, thread, CPU_ROW), most = p[0];
+  int32_t *chosen = c->pairs.chosen + (size_t)row * (size_t)r->n_used;
+  double total = 0;
+  for (int i = 0; i < r->n_expert; i++) most = p[i] > most ? p[i] : most;
+  for (int i = 0; i < r->n_expert && r->gate == GATE_SIGMOID; i++) p[i] = (float)(1 / (1 + kern_exp(-(double)p[i])));
+  if (r->gate == GATE_SOFTMAX) {
+    for (int i = 0; i < r->n_expert; i++) total += p[i] = (float)kern_exp((double)(p[i] - most));
+    for (int i = 0; i < r->n_expert; i++) p[i] = (float)(p[i] / total);
+  }
+  for (int i = 0; i < r->n_expert; i++) score[i] = r->bias ? p[i] + r->bias[i] : p[i];
+  if (r->n_group > 1) cpu_route_groups(r, score);
+  total = 0;
+  for (int s = 0; s < r->n_used; s++) {
+    int best = 0;
+    for (int i = 1; i < r->n_expert; i++)
+      if (score[i] > score[best] || !(score[best] == score[best])) best = i;
+    score[best] = -INFINITY_F;
+    chosen[s] = best;
+    weight[s] = r->gate == GATE_SOFTMAX_USED ? (float)kern_exp((double)(p[best] - most)) : p[best];
+    total += (double)weight[s];
+  }
+  const bool normalised = r->normalised || r->gate == GATE_SOFTMAX_USED;
+  for (int s = 0; s < r->n_used; s++) weight[s] = (normalised && total > 0 ? (float)(weight[s] / total) : weight[s]) * r->scale;
+}
+
+/* Sorts the pairs of all rows by expert. */
+static void cpu_sort_pairs(struct cpu *c, const struct op *op) {
+  const struct tape_route *r = op->route;
+  struct cpu_pairs *p = &c->pairs;
+  const int n_pairs = cpu_rows(c, op) * r->n_used;
+  int pair = 0, column = 0;
+  memset(p->first, 0, sizeof *p->first * (size_t)(r->n_expert + 1));
+  for (int i = 0; i < n_pairs; i++) p->first[p->chosen[i]]++;
+  p->n_active = 0;
+  for (int e = 0; e <= r->n_expert; e++) {
+    const int n = e < r->n_expert ? p->first[e] : 0;
+    p->first[e] = pair;
+    p->column[e] = column;
+    if (n) p->active[p->n_active++] = e;
+    pair += n;
+    column += n ? (n / c->kern->widest) * c->kern->widest + (n % c->kern->widest ? c->kern->panel_width(n % c->kern->widest) : 0) : 0;
+  }
+  for (int i = 0; i < n_pairs; i++) {
+    p->at[i] = p->first[p->chosen[i]]++;
+    p->row[p->at[i]] = i / r->n_used;
+  }
+  for (int e = r->n_expert; e > 0; e--) p->first[e] = p->first[e - 1];
+  p->first[0] = 0;
+}
+
+static void cpu_mix(struct cpu *c, const struct op *op, int row) {
+  const int n_used = op->route->n_used, n = c->tape->values[op->out[0]].width;
+  const float *weight = cpu_row(c, op->in[2], row);
+  float *to = cpu_row(c, op->out[0], row);
+  for (int i = 0; i < n; i++) {
+    float sum = 0;
+    for (int s = 0; s < n_used; s++) sum += weight[s] * cpu_row(c, op->in[0], c->pairs.at[row * n_used + s])[i];
+    to[i] += op->scale * sum;
+  }
+}
+
+/* ---- attention ---- */
 
 /* Norms and rotates the heads of one row that share a key/value head, and writes its key and value to their page. */
 static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) {
@@ -308,10 +460,10 @@ static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) 
   float *q = cpu_row(c, op->out[0], row) + kv_head * shared * op->head_dim, *k = cpu_row(c, op->in[0], row) + kv_head * op->head_dim;
   const float *v = cpu_row(c, op->in[1], row) + kv_head * op->value_dim, *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
   for (int h = 0; h < shared; h++, q += op->head_dim) {
-    if (op->norm[0]) c->kern->rms_norm(q, op->norm[0], op->eps, op->head_dim, q);
+    if (op->head_norm[0]) c->kern->rms_norm(q, op->head_norm[0], op->norm.eps, op->head_dim, q);
     if (angles) c->kern->rope(q, angles, op->rope->n_rot, op->rope->neox);
   }
-  if (op->norm[1]) c->kern->rms_norm(k, op->norm[1], op->eps, op->head_dim, k);
+  if (op->head_norm[1]) c->kern->rms_norm(k, op->head_norm[1], op->norm.eps, op->head_dim, k);
   if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
   kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot, k);
   kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, v);
@@ -319,14 +471,31 @@ static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) 
 
 static int cpu_slots(int n_threads) { return n_threads > 1 ? 2 * n_threads : 0; } // most tiles that are cut into segments
 
-static int cpu_first_page(const struct op *op, int position) {
-  return op->window > 0 && position >= op->window ? (position - op->window + 1) / KV_PAGE : 0;
+static int cpu_first_seen(const struct op *op, int position) {
+  const int back = op->both_ways ? op->window / 2 : op->window - 1; // a window both ways has its middle here
+  return op->window > 0 && position > back ? position - back : 0;
+}
+
+static int cpu_last_seen(const struct op *op, const struct batch_segment *s, int position) {
+  if (!op->both_ways) return position;
+  return op->window > 0 && position + op->window / 2 < s->n_ids ? position + op->window / 2 : s->n_ids - 1;
+}
+
+static int cpu_first_page(const struct op *op, int position) { return cpu_first_seen(op, position) / KV_PAGE; }
+
+/* Slope of a head: 2^(-8 (h + 1) / n) for n a power of two; of others the odd steps of twice as many follow. (Press et al.:
+ * Train Short, Test Long, 2022) 8 is the largest bias. */
+static float cpu_alibi_slope(const struct op *op, int head) {
+  int n = 1;
+  while (2 * n <= op->n_head) n *= 2;
+  double step = (double)op->alibi / n, times = head < n ? head + 1 : (2 * (head - n) + 1) * 0.5;
+  return op->alibi > 0 ? (float)kern_exp(-0.69314718055994531 * step * times) : 0.0f;
 }
 
 static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op) {
   const struct batch *b = c->batch;
   const int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads;
-  const bool single = b->n_segments == b->n_rows; // one row of every sequence
+  const bool single = b->n_segments == b->n_rows && !op->both_ways; // one row of every sequence
   struct cpu_cut cut = {.heads = shared, .segments = 1};
   if (single && b->n_rows * op->n_head_kv < threads) cut.heads = (shared + threads - 1) / threads;
   if (cut.heads > c->kern->widest) cut.heads = c->kern->widest;
@@ -363,8 +532,10 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
       int row = s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
       a->q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
       a->out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
-      a->first[i] = op->window > 0 && position >= op->window ? position - op->window + 1 : 0;
-      a->last[i] = position;
+      a->first[i] = cpu_first_seen(op, position);
+      a->last[i] = cpu_last_seen(op, s, position);
+      a->position[i] = position;
+      a->slope[i] = cpu_alibi_slope(op, head);
     }
   if (cut->whole)
     for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, kv_head);
@@ -401,16 +572,66 @@ static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thr
   c->kern->attention[c->kv->type](&a);
 }
 
+/* ---- operations on rows ---- */
+
+static void cpu_embed(struct cpu *c, const struct op *op, int row, int thread) {
+  const struct batch *b = c->batch;
+  const int32_t *index = op->lookup == BY_TOKEN ? b->token : op->lookup == BY_POSITION ? b->position : b->type;
+  float *to = cpu_row(c, op->out[0], row), *y = op->add ? cpu_scratch(c, thread, CPU_ROW) : to;
+  cpu_embed_row(op->w[0], index[row], op->scale, y);
+  for (int i = 0; i < op->w[0]->n_cols && op->add; i++) to[i] += y[i];
+}
+
+static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
+  float *to = cpu_row(c, op->out[0], row), *normed = cpu_scratch(c, thread, CPU_ROW), scale = op->scale;
+  const float *x = cpu_row(c, op->in[0], row);
+  const int n = c->tape->values[op->out[0]].width;
+  if (op->source == FROM_NORM) cpu_norm(c->kern, &op->norm, x, n, normed), x = normed;
+  if (op->in[1] != VALUE_NONE) scale *= (float)(1 / (1 + kern_exp(-(double)*cpu_row(c, op->in[1], row))));
+  if (scale == 1) for (int i = 0; i < n; i++) to[i] += x[i];
+  else for (int i = 0; i < n; i++) to[i] += scale * x[i];
+}
+
+static void cpu_join(struct cpu *c, const struct op *op, int row) {
+  float *to = cpu_row(c, op->out[0], row);
+  for (int h = 0; h < op->n_head; h++)
+    for (int k = 0; k < 2; k++) {
+      const struct tape_piece *p = &op->piece[k];
+      const bool paired = p->width && c->tape->values[op->in[k]].n_used > 1; // a row for each head
+      const int from = paired ? c->pairs.at[row * op->n_head + h] : row;
+      if (p->width) memcpy(to, cpu_row(c, op->in[k], from) + p->column + h * p->step, sizeof *to * (size_t)p->width);
+      to += p->width;
+    }
+}
+
+static void cpu_logits(struct cpu *c, const struct op *op, int row) {
+  float *x = cpu_row(c, op->out[0], row);
+  const int n = c->tape->values[op->out[0]].width;
+  for (int i = 0; i < n && op->scale != 1; i++) x[i] *= op->scale;
+  if (op->softcap > 0) c->kern->softcap(x, n, op->softcap);
+}
+
 static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread) {
-  if (op->kind == OP_EMBED) cpu_embed_row(op->w[0], c->batch->token[row], op->scale, cpu_row(c, op->out[0], row));
-  if (op->kind == OP_ANGLES) cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row));
-  for (int h = 0; op->kind == OP_HEADS && h < op->n_head_kv; h++) cpu_heads(c, op, row, h);
-  if (op->kind == OP_SOFTCAP) c->kern->softcap(cpu_row(c, op->out[0], row), c->tape->values[op->out[0]].width, op->softcap);
-  if (op->kind == OP_NORM_ADD) {
-    float *to = cpu_row(c, op->out[0], row), *normed = cpu_scratch(c, thread, CPU_ROW);
-    int n = c->tape->values[op->out[0]].width;
-    c->kern->rms_norm(cpu_row(c, op->in[0], row), op->norm[0], op->eps, n, normed);
-    for (int i = 0; i < n; i++) to[i] += normed[i];
+  switch (op->kind) {
+  case OP_EMBED: cpu_embed(c, op, row, thread); break;
+  case OP_ANGLES: cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row)); break;
+  case OP_NORM: {
+    const int n = c->tape->values[op->in[0]].width / op->n_head;
+    for (int h = 0; h < op->n_head; h++) {
+      struct norm norm = op->norm;
+      if (norm.weight) norm.weight += h * n;
+      if (norm.bias) norm.bias += h * n;
+      cpu_norm(c->kern, &norm, cpu_row(c, op->in[0], row) + h * n, n, cpu_row(c, op->out[0], row) + h * n);
+    }
+    break;
+  }
+  case OP_HEADS: for (int h = 0; h < op->n_head_kv; h++) cpu_heads(c, op, row, h); break;
+  case OP_JOIN: cpu_join(c, op, row); break;
+  case OP_ROUTE: cpu_route(c, op, row, thread); break;
+  case OP_MIX: cpu_mix(c, op, row); break;
+  case OP_ADD: cpu_add(c, op, row, thread); break;
+  case OP_LOGITS: cpu_logits(c, op, row); break;
+  default: BK_ASSERT(false); // products and attention are not cut by rows
   }
 }
 
@@ -420,8 +641,12 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   struct cpu *c = context;
   const struct op *op = &c->tape->ops[c->first_op + phase / 2];
   double start = c->profile ? os_seconds() : 0;
-  if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread, c->panels);
+  if (op->kind == OP_MATMUL && op->route) {
+    if (phase % 2 == 0) cpu_prepare_pairs(c, op, chunk, c->chunks[phase], thread);
+    else cpu_product_pairs(c, op, chunk, c->chunks[phase]);
+  } else if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread, c->panels);
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
+  else if (op->kind == OP_ROUTE && phase % 2 == 1) cpu_sort_pairs(c, op);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
@@ -438,7 +663,11 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
     if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
     else if (cut.whole) chunks[0] = 0;
   }
-  if (op->kind == OP_MATMUL) {
+  if (op->kind == OP_ROUTE) chunks[1] = 1;
+  if (op->kind == OP_MATMUL && op->route) {
+    chunks[0] = threads == 1 ? 1 : threads * 4;
+    chunks[1] = threads == 1 ? 1 : threads * 8;
+  } else if (op->kind == OP_MATMUL) {
     int groups = cpu_groups(op), most = threads == 1 ? 1 : rows <= c->kern->widest ? threads * 2 : threads * 8;
     chunks[0] = rows <= CPU_FEW ? 0 : (rows + c->kern->widest - 1) / c->kern->widest;
     chunks[1] = groups < most ? groups : most;
@@ -450,7 +679,7 @@ static void cpu_section(struct cpu *c, int first_op, int end_op) {
   c->n_sections++;
   for (int i = first_op; i < end_op; i++) cpu_count_chunks(c, &c->tape->ops[i], c->chunks + 2 * (i - first_op));
   os_forbid_alloc(true);
-  pool_run(&c->pool, 2 * (end_op - first_op), c->chunks, cpu_chunk, c);
+  cpu_pool_run(&c->pool, 2 * (end_op - first_op), c->chunks, cpu_chunk, c);
   os_forbid_alloc(false);
 }
 
@@ -487,10 +716,25 @@ static size_t cpu_parts_bytes(const struct tape *t, int max_pages, int n_threads
   return most * sizeof(float) * (size_t)cpu_most_segments(max_pages) * (size_t)cpu_slots(n_threads) + 64;
 }
 
+static bool cpu_open_pairs(struct cpu_pairs *p, const struct tape *t, struct arena *a) {
+  const size_t pairs = (size_t)t->max_rows * (size_t)t->most_used, experts = (size_t)t->most_experts + 1;
+  p->chosen = ARENA_NEW(a, int32_t, pairs);
+  p->at = ARENA_NEW(a, int32_t, pairs);
+  p->row = ARENA_NEW(a, int32_t, pairs);
+  p->first = ARENA_NEW(a, int32_t, experts);
+  p->column = ARENA_NEW(a, int32_t, experts);
+  p->active = ARENA_NEW(a, int32_t, experts);
+  return p->chosen && p->at && p->row && p->first && p->column && p->active;
+}
+
+static size_t cpu_pairs_bytes(const struct tape *t) {
+  return (size_t)t->max_rows * (size_t)t->most_used * 12 + (size_t)t->most_experts * 12 + 512;
+}
+
 static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_threads, int max_pages, const struct tape *t,
                      const struct kv *kv, struct arena *a, struct bk_error *e) {
   *c = (struct cpu){.kern = kern, .exact = exact, .tape = t, .kv = kv, .max_pages = max_pages};
-  if (!pool_open(&c->pool, n_threads, 2 * t->n_ops > 16 ? 2 * t->n_ops : 16, a, e)) return false;
+  if (!cpu_pool_open(&c->pool, n_threads, 2 * t->n_ops > 16 ? 2 * t->n_ops : 16, a, e)) return false;
   c->values = arena_raw(a, t->scratch_bytes, 1, 64);
   c->panels = arena_raw(a, t->panel_bytes, 1, 64);
   c->chunks = ARENA_NEW(a, int, (size_t)(2 * t->n_ops));
@@ -498,7 +742,8 @@ static bool cpu_open(struct cpu *c, const struct kern *kern, bool exact, int n_t
   c->parts = arena_raw(a, cpu_parts_bytes(t, max_pages, n_threads), 1, 64);
   c->parts_done = ARENA_NEW(a, uint32_t, (size_t)cpu_slots(n_threads) + 1);
   c->thread_scratch = ARENA_NEW(a, char *, (size_t)c->pool.n_threads);
-  bool ok = c->values && c->panels && c->parts && c->parts_done && c->chunks && c->cuts && c->thread_scratch;
+  bool ok = c->values && c->panels && c->parts && c->parts_done && c->chunks && c->cuts && c->thread_scratch &&
+            (!t->most_experts || cpu_open_pairs(&c->pairs, t, a));
   for (int i = 0; ok && i < c->pool.n_threads; i++) {
     c->thread_scratch[i] = arena_raw(a, cpu_thread_bytes(t, max_pages), 1, 64);
     ok = c->thread_scratch[i] != NULL;

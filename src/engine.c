@@ -14,20 +14,23 @@ struct engine_options {
   bool has_isa;
   enum os_isa isa;
   uint64_t memory;       // ceiling in bytes, 0: none
+  const char *const *loras; // see struct model_options
 };
 
-enum { ENGINE_ROWS = 256, ENGINE_CONTEXT = 4096 }; // rows of a step at most; positions by default
+enum { ENGINE_ROWS = 256 }; // rows of a step at most, unless a model looks both ways and has a longer context
 
 enum request_state { REQUEST_NEW, REQUEST_WAITING, REQUEST_RUNNING, REQUEST_DONE };
 
 struct request {
   int32_t *ids;          // (n_max) the prompt, then what is generated
+  const int32_t *types;  // (n_prompt) token types; NULL: zeros
   int n_prompt, n_max;   // n_max: most ids it may come to
   const bool *wanted;    // (n_prompt) whose logits are asked for; NULL: of the last only
   /* Called for every wanted position, in order, and for each generated one: returns the next token where the position is
    * the last one there is, -1 to end. logits (n_vocab) die with the call. */
   int32_t (*logits)(struct request *r, int position, const float *logits);
   void *context;
+  struct pool *pool;     // takes hidden states of the prompt; NULL: they are not asked for
   int n_ids;             // ids there are
   int n_done;            // positions computed
   int steps, max_rows;   // steps it took part in, most rows one of them held
@@ -45,10 +48,11 @@ struct engine {
   struct arena memory;   // as reserved
   struct arena tables;   // what is left of it
   struct request *first, *last;
-  int32_t *token, *position; // (ENGINE_ROWS) of the step
+  int32_t *token, *position, *type; // (rows) of the step; rows: most the tape was planned for
   int *segment, *out;
   struct batch_segment *segments;
-  struct request **owner;    // (ENGINE_ROWS) of a segment
+  struct request **owner;    // (rows) of a segment
+  float *hidden;             // (n_embd) one row, normed
   int *page_lists;           // (n_sequences, max_pages)
   struct request **slot;     // (n_sequences) who has that page list
   double load_seconds;
@@ -59,19 +63,28 @@ struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
 
+/* Pages there are: of whole contexts; where a sequence takes one step and no more, of as many as fit one. */
+static int engine_n_pages(const struct engine *g) {
+  const int rows = g->model.tape.max_rows, n = g->options.n_sequences, whole = n * kv_pages_for(g->options.n_context);
+  return !g->model.hp.causal && rows / KV_PAGE + n < whole ? rows / KV_PAGE + n : whole;
+}
+
+static int engine_rows(const struct engine *g) { return g->model.tape.max_rows; }
+
 static int engine_max_pages(const struct engine *g) { return kv_pages_for(g->options.n_context); }
 
 static size_t engine_scratch_bytes(const struct engine *g, int n_threads) {
   const struct tape *t = &g->model.tape;
   return t->scratch_bytes + t->panel_bytes + (size_t)n_threads * (cpu_thread_bytes(t, engine_max_pages(g)) + 64) +
          cpu_parts_bytes(t, engine_max_pages(g), n_threads) +
-         (size_t)(2 * t->n_ops + 16) * 64 + (size_t)ENGINE_ROWS * 96 +
+         cpu_pairs_bytes(t) + (size_t)(2 * t->n_ops + 16) * 64 + (size_t)engine_rows(g) * 96 +
+         (size_t)g->model.hp.n_embd * sizeof(float) +
          (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 3 * sizeof(int) + (64 << 10);
 }
 
 static struct engine_plan engine_plan(const struct engine *g) {
   struct engine_plan p = {.mapped = g->model.kept_mapped_bytes, .packed = g->model.packed_bytes, .tables = g->model.tables_bytes,
-                          .keys_values = g->kv.page_bytes * (size_t)(g->options.n_sequences * engine_max_pages(g)),
+                          .keys_values = g->kv.page_bytes * (size_t)engine_n_pages(g),
                           .scratch = engine_scratch_bytes(g, g->options.n_threads)};
   p.total = p.mapped + p.packed + p.tables + p.keys_values + p.scratch;
   return p;
@@ -86,10 +99,13 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
   struct hparams *hp = &g->model.hp;
   g->kv.type = g->options.kv;
   g->kv.n_layers = (int)hp->n_layer;
+  g->kv.shared = !hp->causal; // a sequence is one step: nobody reads a layer's keys after the next has begun
   g->kv.layers = ARENA_NEW(&g->tables, struct kv_layer, (size_t)hp->n_layer);
   if (!g->kv.layers) return err_set(e, ERR_OS, "no memory for %lld layers", (long long)hp->n_layer);
-  for (int i = 0; i < g->kv.n_layers; i++)
-    g->kv.layers[i] = (struct kv_layer){(int)hp->n_head_kv, (int)hp->head_dim, (int)hp->value_dim, 0, 0, 0};
+  for (int i = 0; i < g->model.tape.n_ops; i++) { // as attention has them, which may not be as the file says
+    const struct op *op = &g->model.tape.ops[i];
+    if (op->kind == OP_ATTENTION) g->kv.layers[op->layer] = (struct kv_layer){op->n_head_kv, op->head_dim, op->value_dim, 0, 0, 0};
+  }
   kv_layout(&g->kv);
   struct engine_plan p = engine_plan(g);
   if (g->options.memory && p.total > g->options.memory)
@@ -102,22 +118,25 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
 static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_error *e) {
   struct engine_options *o = &g->options;
   int max_pages = engine_max_pages(g);
-  if (!kv_reserve(&g->kv, o->n_sequences * max_pages, &g->tables, e)) return false;
-  g->token = ARENA_NEW(&g->tables, int32_t, ENGINE_ROWS);
-  g->position = ARENA_NEW(&g->tables, int32_t, ENGINE_ROWS);
-  g->segment = ARENA_NEW(&g->tables, int, ENGINE_ROWS);
-  g->out = ARENA_NEW(&g->tables, int, ENGINE_ROWS);
-  g->segments = ARENA_NEW(&g->tables, struct batch_segment, ENGINE_ROWS);
-  g->owner = ARENA_NEW(&g->tables, struct request *, ENGINE_ROWS);
+  if (!kv_reserve(&g->kv, engine_n_pages(g), &g->tables, e)) return false;
+  const size_t rows = (size_t)engine_rows(g);
+  g->token = ARENA_NEW(&g->tables, int32_t, rows);
+  g->position = ARENA_NEW(&g->tables, int32_t, rows);
+  g->type = ARENA_NEW(&g->tables, int32_t, rows);
+  g->segment = ARENA_NEW(&g->tables, int, rows);
+  g->out = ARENA_NEW(&g->tables, int, rows);
+  g->segments = ARENA_NEW(&g->tables, struct batch_segment, rows);
+  g->owner = ARENA_NEW(&g->tables, struct request *, rows);
+  g->hidden = ARENA_NEW(&g->tables, float, (size_t)g->model.hp.n_embd);
   g->page_lists = ARENA_NEW(&g->tables, int, (size_t)o->n_sequences * (size_t)max_pages);
   g->slot = ARENA_NEW(&g->tables, struct request *, (size_t)o->n_sequences);
-  if (!g->token || !g->position || !g->segment || !g->out || !g->segments || !g->owner || !g->page_lists || !g->slot)
+  if (!g->token || !g->position || !g->type || !g->hidden || !g->segment || !g->out || !g->segments || !g->owner || !g->page_lists || !g->slot)
     return err_set(e, ERR_OS, "no memory for the engine's tables");
   return cpu_open(&g->cpu, kern, o->exact, o->n_threads, max_pages, &g->model.tape, &g->kv, &g->tables, e);
 }
 
 static void engine_close(struct engine *g) {
-  pool_close(&g->cpu.pool);
+  cpu_pool_close(&g->cpu.pool);
   os_release(g->kv.memory);
   os_release(g->memory);
   model_close(&g->model);
@@ -133,12 +152,9 @@ static bool engine_defaults(struct engine *g, const struct kern **kern, struct b
   if (o->n_threads <= 0) o->n_threads = os_cpu_count();
   if (o->n_sequences <= 0) o->n_sequences = 1;
   if (o->n_sequences > ENGINE_ROWS) o->n_sequences = ENGINE_ROWS;
-  if (o->chunk <= 0 || o->chunk > ENGINE_ROWS) o->chunk = ENGINE_ROWS;
+  if (o->chunk <= 0 || o->chunk > ENGINE_ROWS || !g->model.hp.causal) o->chunk = engine_rows(g);
   if (o->exact) o->kv = KV_F32;
-  if (o->n_context > g->model.hp.n_ctx_train)
-    return err_set(e, ERR_USAGE, "a context of %d positions, the model was made for %lld", o->n_context,
-                   (long long)g->model.hp.n_ctx_train);
-  if (o->n_context <= 0) o->n_context = g->model.hp.n_ctx_train < ENGINE_CONTEXT ? (int)g->model.hp.n_ctx_train : ENGINE_CONTEXT;
+  o->n_context = g->model.n_context;
   return true;
 }
 
@@ -147,7 +163,8 @@ static bool engine_open(struct engine *g, const char *path, const struct engine_
   memset(g, 0, sizeof *g);
   g->options = *options;
   const struct kern *kern;
-  if (!model_open(&g->model, path, ENGINE_ROWS, e)) return false;
+  const struct model_options inside = {options->n_context, ENGINE_ROWS, options->loras};
+  if (!model_open(&g->model, path, &inside, e)) return false;
   if (!engine_defaults(g, &kern, e)) goto fail;
   size_t lists = (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 64 + (size_t)g->model.hp.n_layer * 256;
   g->memory = os_reserve(engine_scratch_bytes(g, g->options.n_threads) + lists + (1 << 20), e);
@@ -167,7 +184,7 @@ static bool engine_load(struct engine *g, struct bk_error *e) {
     return false;
   }
   int pieces = model_pack_pieces(&g->model);
-  pool_run(&g->cpu.pool, 1, &pieces, engine_pack_chunk, g);
+  cpu_pool_run(&g->cpu.pool, 1, &pieces, engine_pack_chunk, g);
   g->load_seconds = os_seconds() - start;
   return true;
 }
@@ -184,6 +201,10 @@ static bool engine_submit(struct engine *g, struct request *r, struct bk_error *
   for (int i = 0; i < r->n_prompt; i++)
     if (r->ids[i] < 0 || r->ids[i] >= g->model.hp.n_vocab)
       return err_set(e, ERR_DATA, "token %d of the prompt is %d, expected 0 to %lld", i, r->ids[i], (long long)g->model.hp.n_vocab - 1);
+  for (int i = 0; i < r->n_prompt && r->types; i++)
+    if (r->types[i] < 0 || r->types[i] >= g->model.hp.n_types)
+      return err_set(e, ERR_DATA, "token type %d is %d, the model knows %lld", i, r->types[i], (long long)g->model.hp.n_types);
+  if (r->logits && g->model.tape.result == VALUE_NONE) return err_set(e, ERR_DATA, "not supported: logits; the model makes vectors");
   r->n_ids = r->n_prompt;
   r->steps = r->max_rows = 0;
   if (!r->pages) r->n_done = 0; // with pages kept, n_done positions of this very prompt are in them
@@ -235,20 +256,21 @@ static bool engine_wants(const struct request *r, int position) {
 
 /* Rows of every running sequence: the one token of those that generate first, then pieces of prompts in order. */
 static void engine_batch(struct engine *g, struct batch *b) {
-  *b = (struct batch){.token = g->token, .position = g->position, .segment = g->segment, .segments = g->segments, .out = g->out};
+  *b = (struct batch){.token = g->token, .position = g->position, .type = g->type, .segment = g->segment, .segments = g->segments, .out = g->out};
   for (int prompts = 0; prompts < 2; prompts++)
     for (struct request *r = g->first; r; r = r->next) {
-      int left = r->n_ids - r->n_done, room = ENGINE_ROWS - b->n_rows;
+      int left = r->n_ids - r->n_done, room = engine_rows(g) - b->n_rows;
       if (r->state != REQUEST_RUNNING || (r->n_done >= r->n_prompt) == (prompts == 1)) continue;
       int n = left < room ? left : room;
       if (n > g->options.chunk) n = g->options.chunk;
-      if (n == 0) continue;
+      if (n == 0 || (n < left && !g->model.hp.causal)) continue;
       g->owner[b->n_segments] = r;
-      g->segments[b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->pages};
+      g->segments[b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, r->pages};
       for (int i = 0; i < n; i++) {
         int row = b->n_rows + i;
         g->token[row] = r->ids[r->n_done + i];
         g->position[row] = r->n_done + i;
+        g->type[row] = r->types && r->n_done + i < r->n_prompt ? r->types[r->n_done + i] : 0;
         g->segment[row] = b->n_segments;
         if (r->logits && engine_wants(r, r->n_done + i)) g->out[b->n_out++] = row;
       }
@@ -269,6 +291,17 @@ static void engine_answer(struct engine *g, int row, const float *logits) {
   if (next < 0 || r->n_ids == r->n_max) engine_finish(g, r); // the last token's own logits are nobody's question
 }
 
+/* Hands the rows of one request to its pool. */
+static void engine_pool(struct engine *g, const struct batch_segment *s, struct request *r) {
+  const struct tape *t = &g->model.tape;
+  for (int i = 0; i < s->n_rows && r->pool; i++) {
+    if (!pool_wants(r->pool, s->position + i, r->n_prompt)) continue;
+    const float *x = cpu_row(&g->cpu, t->hidden, s->row + i);
+    if (t->hidden_norm.eps > 0) cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden), x = g->hidden;
+    pool_row(r->pool, x);
+  }
+}
+
 /* One step of all that runs. Returns false when nothing is left to do. */
 static bool engine_step(struct engine *g) {
   struct batch b;
@@ -278,6 +311,7 @@ static bool engine_step(struct engine *g) {
   cpu_run(&g->cpu, &b);
   for (int i = 0; i < b.n_segments; i++) {
     struct request *r = g->owner[i];
+    engine_pool(g, &g->segments[i], r);
     r->n_done += g->segments[i].n_rows;
     r->steps++;
     if (b.n_rows > r->max_rows) r->max_rows = b.n_rows;
@@ -355,7 +389,7 @@ BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options 
   static const struct bk_options defaults;
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
-                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory};
+                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory, .loras = o->loras};
   if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
     err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
     return NULL;

@@ -20,6 +20,9 @@ struct eval_job {
   int top, n_greedy;
   bool *wanted;
   struct sample_candidate *best; // (n_vocab) for the largest
+  struct pool pool;
+  bool embed, has_score;
+  float score;
   struct bk_error error;
   const struct eval *eval;
 };
@@ -97,7 +100,7 @@ static int32_t eval_logits(struct request *r, int position, const float *logits)
 
 static void eval_finish(struct eval *v, struct eval_job *j) {
   struct request *r = &j->request;
-  size_t size = j->logits.len + 16 * (size_t)r->n_max + 1024;
+  size_t size = j->logits.len + 16 * (size_t)r->n_max + (j->embed ? 32 * (size_t)j->pool.n : 0) + 1024;
   struct buf b = buf_new(&j->memory, size);
   if (b.cap == 0 || j->logits.full) err_set(&j->error, ERR_DATA, "the answer is too long");
   if (j->error.code) {
@@ -112,6 +115,23 @@ static void eval_finish(struct eval *v, struct eval_job *j) {
       buf_byte(&b, ']');
     }
     if (j->n_greedy) eval_put_ids(&b, "greedy", r->ids + r->n_prompt, r->n_ids - r->n_prompt);
+    if (j->embed) {
+      float *vector = ARENA_NEW(&j->memory, float, (size_t)j->pool.n);
+      if (vector && pool_vector(&j->pool, vector)) {
+        buf_put(&b, STR(",\"embedding\":["));
+        for (int i = 0; i < j->pool.n; i++) {
+          if (i) buf_byte(&b, ',');
+          json_put_float(&b, vector[i]);
+        }
+        buf_byte(&b, ']');
+      } else {
+        buf_put(&b, STR(",\"embedding\":null"));
+      }
+    }
+    if (j->has_score) {
+      buf_put(&b, STR(",\"score\":"));
+      json_put_float(&b, j->score);
+    }
     buf_printf(&b, ",\"steps\":%d,\"max_rows\":%d}", r->steps, r->max_rows);
     eval_write(v, &b);
   }
@@ -239,6 +259,45 @@ static bool eval_positions(struct eval_job *j, const struct json *o, struct bk_e
   return true;
 }
 
+static bool eval_types(struct eval_job *j, const struct json *o, struct bk_error *e) {
+  const struct json *types = json_get(o, "types");
+  if (!types || types->type == JSON_NULL) return true;
+  int32_t *to = types->type == JSON_ARRAY && (int)types->count == j->request.n_prompt
+                    ? ARENA_NEW(&j->memory, int32_t, (size_t)types->count + 1) : NULL;
+  if (!to) return err_set(e, ERR_DATA, "\"types\" must be an array of %d integers", j->request.n_prompt);
+  j->request.types = to;
+  for (const struct json *t = types->first; t; t = t->next) {
+    if (t->type != JSON_INT || t->integer < 0 || t->integer > INT32_MAX) return err_set(e, ERR_DATA, "\"types\" must be integers from 0");
+    *to++ = (int32_t)t->integer;
+  }
+  return true;
+}
+
+static bool eval_embed(struct eval *v, struct eval_job *j, struct bk_error *e) {
+  const struct hparams *hp = &v->engine->model.hp;
+  j->embed = pool_new(&j->pool, pool_kind(hp), (int)hp->n_embd, &j->memory);
+  j->request.pool = &j->pool;
+  return j->embed || err_set(e, ERR_DATA, "the answer is too long");
+}
+
+/* Of a ranker: its head at the position that it reads, the first of an encoder, the last of a decoder. */
+static int32_t eval_take_score(struct request *r, int position, const float *logits) {
+  struct eval_job *j = r->context;
+  const struct hparams *hp = &j->eval->engine->model.hp;
+  if (position == pool_score_position(hp, r->n_prompt)) j->score = pool_score(hp, logits), j->has_score = true;
+  return -1;
+}
+
+static bool eval_want_score(struct eval *v, struct eval_job *j, struct bk_error *e) {
+  if (v->engine->model.hp.n_labels < 1) return err_set(e, ERR_DATA, "not supported: scores; the model has no ranker's head");
+  if (j->positions || j->n_greedy) return err_set(e, ERR_DATA, "\"score\" goes with neither \"positions\" nor \"greedy\"");
+  if (!(j->wanted = ARENA_NEW(&j->memory, bool, (size_t)j->request.n_prompt + 1))) return err_set(e, ERR_DATA, "the answer is too long");
+  j->wanted[0] = true;
+  j->request.wanted = j->wanted;
+  j->request.logits = eval_take_score;
+  return true;
+}
+
 /* Answers what needs no model at once; else queues it. */
 static bool eval_start(struct eval *v, struct eval_job *j, struct str line, struct bk_error *e) {
   struct json *o;
@@ -256,7 +315,6 @@ static bool eval_start(struct eval *v, struct eval_job *j, struct str line, stru
   if (!eval_ids(v, j, o, (int)greedy, e)) return false;
   if (tokenize) return eval_tokenize(v, j, e);
   if (detokenize) return eval_detokenize(v, j, e);
-  if (embed || score) return err_set(e, ERR_DATA, "not supported: %s", embed ? "embeddings" : "scores");
   if (!v->engine) return err_set(e, ERR_DATA, "the file holds a vocabulary only, no weights");
   j->top = (int)top;
   j->n_greedy = (int)greedy;
@@ -267,6 +325,7 @@ static bool eval_start(struct eval *v, struct eval_job *j, struct str line, stru
                    v->engine->options.n_context);
   j->request.logits = j->positions || greedy ? eval_logits : NULL;
   j->request.context = j;
+  if (!eval_types(j, o, e) || (embed && !eval_embed(v, j, e)) || (score && !eval_want_score(v, j, e))) return false;
   return engine_submit(v->engine, &j->request, e);
 }
 

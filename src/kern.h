@@ -125,6 +125,8 @@ struct attention {       // one tile: columns are (row, head) pairs that share o
   const float *q[12];    // per column (head_dim), not scaled
   float *out[12];        // per column (value_dim)
   int first[12], last[12]; // per column: visible positions [first, last]
+  int position[12];        // per column: its own
+  float slope[12];         // per column: what a score loses for every position between; 0: nothing (of all or of none)
   float scale, softcap;  // softcap 0: none
   float *scratch;        // attention_scratch() floats, 64-byte aligned
   float *parts;          // NULL, or segments are left here instead of merged: (segments, part_stride) floats, each
@@ -134,7 +136,7 @@ static size_t attention_scratch(int head_dim, int value_dim);        // floats
 static size_t kern_key_bytes(enum kv_type type, int head_dim);       // of a group of 16 keys
 static size_t kern_value_bytes(enum kv_type type, int value_dim);    // of a page of values
 
-enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_COUNT };
+enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_TANH, ACT_COUNT };
 
 /* Elementary functions in double, ours: the same bits whatever the C library. Relative error about 1e-16; x > 0 for the
  * logarithm, |x| < 1e8 for sine and cosine. Used for rope's angles, not in inner loops. */
@@ -158,7 +160,7 @@ struct kern {
   float (*codes)(const float *x, int n, int most, int16_t *q); // x = scale * q with |q| <= most; returns the scale
   void (*rms_norm)(const float *x, const float *w, float eps, int n, float *y); // w NULL: all ones
   void (*layer_norm)(const float *x, const float *w, const float *b, float eps, int n, float *y);
-  void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up
+  void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up; up NULL: ones
   void (*rope)(float *x, const float *angles, int n_rot, bool neox);           // angles (n_rot/2, 2): cos, sin
   void (*softcap)(float *x, int n, float cap);                                 // x = cap * tanh(x / cap)
   double (*peak)(int rounds, bool floats); // products and sums done in registers, for the roof of a benchmark

@@ -16,6 +16,7 @@ struct kv {
   enum kv_type type;
   struct kv_layer *layers; // (n_layers)
   int n_layers;
+  bool shared;             // all layers take the same place, one after the other
   size_t page_bytes;
   char *pages;             // (n_pages, page_bytes)
   int n_pages;
@@ -33,8 +34,9 @@ static size_t kv_layout(struct kv *kv) {
     struct kv_layer *l = &kv->layers[i];
     l->key_bytes = size_align(kern_key_bytes(kv->type, l->head_dim) * (KV_LANES / GROUP), 64); // loads stay aligned
     l->value_bytes = size_align(kern_value_bytes(kv->type, l->value_dim), 64);
-    l->offset = at;
-    at += (size_t)l->n_head_kv * (l->key_bytes + l->value_bytes);
+    const size_t bytes = (size_t)l->n_head_kv * (l->key_bytes + l->value_bytes);
+    l->offset = kv->shared ? 0 : at;
+    at = kv->shared ? (bytes > at ? bytes : at) : at + bytes;
   }
   return kv->page_bytes = size_align(at, 4096);
 }

@@ -13,7 +13,7 @@
 
 enum { MAIN_WORDS = 64 }; // most arguments that are no options
 
-enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
+enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
@@ -21,6 +21,7 @@ struct options {
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
+  const char *loras[MODEL_LORAS + 1]; // then NULL
   const char *words[MAIN_WORDS]; // what is no option
   int n_words;
 };
@@ -38,6 +39,7 @@ struct option {
 static const struct option options_table[] = {
   {"model", 'm', OPTION_TEXT, OPTION(model), 0, 0, "MODEL      a file, a name of the catalogue, or a name in a model store on this disk"},
   {"system", 's', OPTION_TEXT, OPTION(system), 0, 0, "TEXT      what the model is told before the conversation (run)"},
+  {"lora", 0, OPTION_LIST, OPTION(loras), 0, 0, "FILE[=X]     an adapter, times X; may be given several times"},
   {"query", 'q', OPTION_TEXT, OPTION(query), 0, 0, NULL},
   {"threads", 't', OPTION_INT, OPTION(threads), 1, 256, "N         processors to use; default: all this process may use"},
   {"context", 'c', OPTION_INT, OPTION(context), 1, 1 << 26, "N         tokens of a conversation; default: the model's, at most 4096"},
@@ -62,7 +64,7 @@ static const struct option options_table[] = {
   {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
   {"profile", 0, OPTION_FLAG, OPTION(profile), 0, 0, "          where the time goes, operation by operation (bench)"},
   {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
-  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch or load (bench)"},
+  {"test", 0, OPTION_TEXT, OPTION(test), 0, 0, "NAME         prefill, decode, batch, load or tokenize (bench)"},
   {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
   {"depth", 0, OPTION_INT, OPTION(depth), 0, 1 << 26, "N           tokens that are there before (bench)"},
   {"repeat", 0, OPTION_INT, OPTION(repeat), 1, BENCH_MAX_REPEAT, "R          runs of which the median counts (bench)"},
@@ -83,7 +85,13 @@ static bool option_set(struct options *o, const struct option *opt, const char *
   char *to = (char *)o + opt->offset;
   int64_t n;
   double x;
-  if (opt->kind == OPTION_TEXT) {
+  if (opt->kind == OPTION_LIST) {
+    const char **list = (const char **)(void *)to;
+    int used = 0;
+    while (list[used]) used++;
+    if (used == MODEL_LORAS) return err_set(e, ERR_USAGE, "%s%s: at most %d", from, opt->name, MODEL_LORAS);
+    list[used] = value;
+  } else if (opt->kind == OPTION_TEXT) {
     *(const char **)(void *)to = value;
   } else if (opt->kind == OPTION_SIZE) {
     if (!str_to_bytes(str_from(value), (uint64_t *)(void *)to))
@@ -208,7 +216,7 @@ static bool main_kv(const struct options *o, enum kv_type *kv, struct bk_error *
 static bool main_engine_options(const struct options *o, struct engine_options *out, struct bk_error *e) {
   *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
                                  .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
-                                 .memory = o->memory};
+                                 .memory = o->memory, .loras = o->loras};
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
     return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm", o->isa);
   return main_kv(o, &out->kv, e);
@@ -497,14 +505,20 @@ static bool main_decode(const struct vocab *v, struct str text, struct bk_error 
   return main_flush(e);
 }
 
-static bool main_tokenize(const struct options *o, struct bk_error *e) {
-  const char *path;
+/* The vocabulary of a file, whether it holds weights or not. */
+static bool main_vocabulary(const struct options *o, struct vocab **v, struct bk_error *e) {
   static struct gguf g;
+  const char *path;
+  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e)) return false;
+  if (!token_load(&g, &main_memory, v, e)) err_prefix(e, path);
+  return !e->code;
+}
+
+static bool main_tokenize(const struct options *o, struct bk_error *e) {
   struct vocab *v;
   FILE *in;
   struct str all, line;
-  if (!main_model_path(o, &path, e) || !gguf_open(&g, path, &main_memory, e) || !token_load(&g, &main_memory, &v, e)) return false;
-  if (!main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &all, e)) return false;
   if (!o->lines) return o->decode ? main_decode(v, all, e) : main_encode(v, all, o, e);
   for (size_t at = 0; at < all.len; at += line.len + 1) {
     size_t end = str_find(all, STR("\n"), at);
@@ -541,7 +555,8 @@ static bool main_eval(const struct options *o, struct bk_error *e) {
     const char *path;
     if (!main_model_path(o, &path, e) || !gguf_open(&words, path, &main_memory, e)) return false;
     engine = words.n_tensors > 0;
-    if (!engine && !token_load(&words, &main_memory, &v, e)) return false;
+    if (!engine && !token_load(&words, &main_memory, &v, e)) err_prefix(e, path);
+    if (e->code) return false;
     if (engine) gguf_close(&words);
     if (engine && !main_load(&narrow, &g, e)) return false;
   }
@@ -569,8 +584,18 @@ static bool main_bench_context(struct options *o, int64_t wanted, struct bk_erro
   return true;
 }
 
+static bool main_bench_tokenize(const struct options *o, struct bk_error *e) {
+  struct vocab *v;
+  struct str text;
+  FILE *in;
+  if (!main_vocabulary(o, &v, e) || !main_open_input(o, &in, e) || !main_read_all(in, &text, e)) return false;
+  return bench_tokenize(v, text, o->lines != 0, o->repeat > 0 ? (int)o->repeat : 5, o->json != 0, stdout, main_memory, e) && main_flush(e);
+}
+
 static bool main_bench(const struct options *o, struct bk_error *e) {
   static struct engine g;
+  if (o->test && str_is(str_from(o->test), "tokenize")) return main_bench_tokenize(o, e);
+  if (o->n_words) return err_set(e, ERR_USAGE, "a text is only for --test tokenize: what is \"%s\"?", o->words[0]);
   struct options wide = *o;
   struct bench_case one = {BENCH_TESTS, (int)(o->n > 0 ? o->n : 128), (int)o->depth, (int)(o->batch > 0 ? o->batch : 1)};
   for (int i = 0; i < BENCH_TESTS && o->test; i++)
@@ -578,7 +603,7 @@ static bool main_bench(const struct options *o, struct bk_error *e) {
   if (o->test && one.test == BENCH_TESTS)
     return err_set(e, str_is(str_from(o->test), "embed") ? ERR_UNAVAILABLE : ERR_USAGE, "not supported: --test %s", o->test);
   if (!o->test) wide.batch = 16;
-  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + 8 : 2304, e)) return false;
+  if (!o->context && !main_bench_context(&wide, o->test ? one.n + one.depth + (one.test == BENCH_EMBED ? 0 : 8) : 2304, e)) return false;
   struct bench_roof roof;
   if (!main_load(&wide, &g, e) || !bench_roof(&g, &roof, e)) return false;
   if (!o->json)
@@ -601,13 +626,17 @@ static bool main_info(const struct options *o, struct bk_error *e) {
   return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
 }
 
+static void main_verify_progress(const char *name) { fprintf(stderr, "\r%-16s", name); }
+
 static bool main_verify(const struct options *o, struct bk_error *e) {
   struct options named = *o;
   struct engine_options options;
   const char *path;
   if (o->n_words > 0) named.model = o->words[0];
   if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
-  bool sound = verify_model(path, &options, stdout, main_memory, e);
+  bool terminal = isatty(STDERR_FILENO);
+  bool sound = verify_model(path, &options, terminal ? main_verify_progress : NULL, stdout, main_memory, e);
+  if (terminal) fputs("\r                \r", stderr);
   return main_flush(e) && sound;
 }
 
@@ -668,7 +697,7 @@ static const struct command {
   {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
   {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
-  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 0},
+  {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 1},
   {"eval", "[-m MODEL] [FILE]", "numbers for tests: logits, greedy continuations, perplexity", main_eval, 1},
   {"quantize", "IN OUT TYPE", "IN.gguf to OUT.gguf with weights as TYPE: Q4_K_M, Q8_0, F16 ...", main_quantize, 3},
   {"convert", "DIR OUT.gguf [--type TYPE]", "a Hugging Face folder (safetensors, config, tokenizer) to GGUF", main_convert, 3},

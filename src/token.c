@@ -240,6 +240,7 @@ static void token_load_bytes(struct vocab *v) {
       v->byte_id[b] = token_mergeable(v, (struct str){text, 1});
     }
   }
+  for (int c = 0; c < 128; c++) v->ascii_id[c] = token_mergeable(v, (struct str){&(char){(char)c}, 1});
   for (int32_t id = 0; v->kind != TOKEN_BYTES && id < v->n_tokens; id++) {
     struct str s = token_text(v, id);
     for (size_t at = 1; at + 3 <= s.len; at++) {
@@ -529,6 +530,12 @@ static bool token_load_search(struct vocab *v, struct arena *a, struct bk_error 
   token_sort(v, by_length, n, token_compare_length);
   for (int i = 0; i < n; i++) v->special_rank[token_special_place(v, by_length[i], n)] = (uint32_t)i;
   v->n_special = n;
+  for (int i = 0; i < n; i++) {
+    bool always = !(v->attr[v->special[i]] & (TOKEN_CONTROL | TOKEN_UNKNOWN)); // not only where control tokens are parsed
+    v->special_first[(uint8_t)token_text(v, v->special[i]).ptr[0]] |= always ? 2 : 1;
+    v->n_searched[1]++;
+    v->n_searched[0] += always;
+  }
   for (int b = 0, i = 0; b < 257; b++) {
     while (i < n && (int)(uint8_t)token_text(v, v->special[i]).ptr[0] < b) i++;
     v->special_start[b] = (uint32_t)i;
@@ -586,9 +593,11 @@ static bool token_load(const struct gguf *g, struct arena *a, struct vocab **out
   if (!token_load_roles(g, v, e)) return false;
   token_load_exceptions(v);
   token_load_strips(g, v);
-  if (v->kind != TOKEN_UNIGRAM && v->kind != TOKEN_WORDPIECE) token_load_bytes(v);
+  if (v->kind != TOKEN_WORDPIECE) token_load_bytes(v);
   if (v->pre && !token_load_merges(g, v, a, e)) return false;
+  if (v->kind == TOKEN_SCORES && !bpe_filter_load(v, a, e)) return false;
   if (v->kind == TOKEN_UNIGRAM && (!token_load_charsmap(g, v, e) || !unigram_load(v, a, e))) return false;
+  if (v->kind == TOKEN_WORDPIECE && !wordpiece_load(v, a, e)) return false;
   if (!token_load_search(v, a, e)) return false;
   *out = v;
   return true;
@@ -629,7 +638,7 @@ struct token_search { // special tokens in a text, from left to right
   int n_spans, span; // span: the first one that ends behind the place that is looked at
   bool parse;
   int *seen;       // (n_special) places of the special tokens found in the cluster, each once
-  uint8_t *marked; // (n_special) in `seen` already
+  uint8_t *marked; // (n_special) bits: in `seen` already
   int n_seen;
   size_t hits;     // places in the text, of the cluster, where some special token begins or another one does as well
 };
@@ -658,26 +667,24 @@ static size_t token_search_at(struct token_search *s, size_t at) {
       if (token_allowed(s, lo, at, at + depth)) {
         end = at + depth;
         s->hits++;
-        if (!s->marked[lo]) s->seen[s->n_seen++] = lo;
-        s->marked[lo] = 1;
+        if (!(s->marked[lo >> 3] >> (lo & 7) & 1)) s->seen[s->n_seen++] = lo;
+        s->marked[lo >> 3] |= (uint8_t)(1u << (lo & 7));
       }
       lo++;
     }
     if (at + depth >= s->text.len) break;
     uint8_t c = (uint8_t)s->text.ptr[at + depth];
-    int a = lo, b = hi, top = hi;
-    while (a < b) { // the first with a byte of at least c
-      int mid = (a + b) / 2;
-      if ((uint8_t)token_text(v, v->special[mid]).ptr[depth] < c) a = mid + 1;
-      else b = mid;
+    int bound[2] = {lo, hi}; // of those that have c next: ahead of the first with a byte of at least c, of c + 1
+    for (int side = 0; side < 2 && lo < hi; side++) {
+      if ((uint8_t)token_text(v, v->special[side ? hi - 1 : lo]).ptr[depth] == c) continue; // in a run of blanks always
+      for (int a = lo, z = hi; a < z; bound[side] = a) {
+        int mid = (a + z) / 2;
+        if ((uint8_t)token_text(v, v->special[mid]).ptr[depth] < c + side) a = mid + 1;
+        else z = mid;
+      }
     }
-    lo = a;
-    for (b = top; a < b;) { // the first with a larger one
-      int mid = (a + b) / 2;
-      if ((uint8_t)token_text(v, v->special[mid]).ptr[depth] <= c) a = mid + 1;
-      else b = mid;
-    }
-    hi = a;
+    lo = bound[0];
+    hi = bound[1];
   }
   return end;
 }
@@ -747,10 +754,9 @@ static bool token_emit_cluster(struct token_walk *w, size_t beg, size_t end, int
 
 static bool token_walk_text(struct token_walk *w) {
   struct token_search *s = w->search;
-  const uint32_t *start = s->v->special_start;
-  for (size_t at = 0; at < s->text.len;) {
-    uint8_t c = (uint8_t)s->text.ptr[at];
-    if (start[c] == start[c + 1]) {
+  const uint8_t *first = s->v->special_first, wanted = s->parse ? 3 : 2;
+  for (size_t at = s->v->n_searched[s->parse] ? 0 : s->text.len; at < s->text.len;) {
+    if (!(first[(uint8_t)s->text.ptr[at]] & wanted)) {
       at++;
       continue;
     }
@@ -762,7 +768,7 @@ static bool token_walk_text(struct token_walk *w) {
       size_t further = token_search_at(s, p);
       if (further > end) end = further;
     }
-    for (int i = 0; i < s->n_seen; i++) s->marked[s->seen[i]] = 0;
+    for (int i = 0; i < s->n_seen; i++) s->marked[s->seen[i] >> 3] = 0;
     if (s->hits == 1) {
       if (!token_emit(w, at, end, s->v->special[s->seen[0]])) return false;
     } else if (s->hits > 1 && !token_emit_cluster(w, at, end, span)) {
@@ -783,10 +789,10 @@ static bool token_encode_spans(const struct vocab *v, struct str text, const str
   if (text.len > TOKEN_MAX_INPUT)
     return err_set(e, ERR_DATA, "a text of %zu bytes, at most %d can be tokenized at once", text.len, TOKEN_MAX_INPUT);
   struct token_search search = {.v = v, .text = text, .spans = spans, .n_spans = n_spans, .parse = o.parse_special};
-  search.seen = ARENA_NEW(&run.scratch, int, (size_t)v->n_special);
-  search.marked = ARENA_NEW(&run.scratch, uint8_t, (size_t)v->n_special);
+  search.seen = arena_raw(&run.scratch, (size_t)v->n_special, sizeof *search.seen, sizeof *search.seen);
+  search.marked = ARENA_NEW(&run.scratch, uint8_t, (size_t)v->n_special / 8 + 1);
   if (!search.seen || !search.marked) return token_no_room(&run);
-  if (v->kind != TOKEN_UNIGRAM && v->kind != TOKEN_WORDPIECE && text.len > BPE_SHORT) bpe_cache_start(&run);
+  if (v->kind != TOKEN_WORDPIECE && text.len > BPE_SHORT) bpe_cache_start(&run);
   struct token_walk walk = {&run, &search, 0};
   bool wordpiece = v->kind == TOKEN_WORDPIECE, ok = true;
   if (o.add_special && (v->add_bos || wordpiece)) ok = token_put(&run, v->bos);
@@ -813,7 +819,8 @@ static size_t token_scratch(const struct vocab *v, size_t text_bytes) {
   switch (v->kind) {
   case TOKEN_BYTES: return fixed + owner + BPE_LONG_BYTES * text_bytes;
   case TOKEN_WORDPIECE: return fixed + owner;
-  case TOKEN_UNIGRAM: return fixed + owner + 5 * text_bytes * (1 + sizeof(struct unigram_best)); // see token_bound
+  case TOKEN_UNIGRAM: // see token_bound
+    return fixed + BPE_CACHE_MAX * UNIGRAM_CACHED_BYTES + owner + (5 * text_bytes + 8) * (1 + sizeof(struct unigram_best));
   default: return fixed + owner + 5 * text_bytes + BPE_LONG_BYTES * (text_bytes + 1);
   }
 }

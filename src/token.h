@@ -34,6 +34,12 @@ struct token_pair { // one merge: two neighbours become one
   uint32_t into;        // id
 };
 
+struct token_key { // a short piece of WordPiece
+  uint64_t text;   // its bytes, then zeros
+  uint32_t begins; // 1: at the beginning of a word, 0: inside
+  uint32_t id1;    // id + 1; 0: a free slot, UINT32_MAX: written so is what no text may become
+};
+
 struct vocab {
   enum token_kind kind;
   int32_t n_tokens;
@@ -55,18 +61,24 @@ struct vocab {
   const struct token_pair *pairs; // (n_pairs) open addressing over (left, right)
   uint32_t n_pairs;
   const struct pre_kind *pre; // byte-level BPE: how a text falls into words
+  const uint64_t *filter; // (filter_mask + 1) a Bloom filter of tokens (TOKEN_SCORES) or of all their prefixes (unigram)
+  uint64_t filter_mask;
   int32_t byte_id[256];       // token of a single byte, or TOKEN_NONE
+  bool ascii_plain[128];      // unigram: the normaliser leaves the character as it is, alone and before ASCII
+  int32_t ascii_id[128];      // of BPE on characters: token of a character, or TOKEN_NONE
   uint8_t space_follows[32];  // bits: bytes that come before U+2581 inside some token, so no word may end there
 
   int32_t *special;       // (n_special) tokens to search for in text, sorted bytewise
   uint32_t *special_rank; // (n_special) 0 = first to match where several overlap: the longest
   int n_special;
   uint32_t special_start[257]; // special[special_start[b]] is the first that begins with byte b
+  uint8_t special_first[256];  // by first byte: 1 control tokens begin so, 2 others
+  int n_searched[2];           // how many are searched for, without and with control tokens
 
+  const struct token_key *keys; // (n_keys) WordPiece: open addressing over (text, begins)
+  uint32_t n_keys;
   struct str charsmap;      // unigram: normaliser, a double array ...
   struct str replacements;  // ... and the strings it points to, each ended by NUL
-  const uint64_t *prefixes; // (prefixes_mask + 1) a Bloom filter of all prefixes of tokens
-  uint64_t prefixes_mask;
   double unk_score;
 };
 

@@ -2,7 +2,7 @@
  *
  * One engine for ranks (byte-level BPE, BPE on characters) and for scores (SentencePiece, token_spm.c): what differs
  * is which token two neighbours become and how good that is. Short words scan for the best pair; long ones keep a heap
- * that holds every symbol at most once, so a megabyte of one letter costs n log n and a fixed 32 bytes per symbol.
+ * that holds every symbol at most once and slide a window over the word, so a megabyte of one letter is linear.
  * Words seen before in the same text are copied from the output. Invariant: no merge makes a control token.
  * SPDX-License-Identifier: MIT */
 
@@ -11,6 +11,7 @@ enum {
   BPE_WHOLE_BYTES = 512,   // longest word that is looked up as a whole
   BPE_CACHED_BYTES = 64,   // longest word that is remembered
   BPE_CACHE_MAX = 1 << 13, // words; 24 bytes each, to stay in the second-level cache
+  BPE_WINDOW = 512,        // symbols of a long word that are merged at once: a heap that stays in the first-level cache
   BPE_LONG_BYTES = 32      // bytes of scratch per symbol of a long word: the arrays of struct bpe_word
 };
 #define BPE_WORST UINT32_MAX // key of a pair that does not merge
@@ -34,6 +35,41 @@ struct bpe_word { // the symbols of a word, a list in arrays; a symbol is named 
   uint32_t *at;   // (n) place of the symbol in the heap, or n
   uint32_t n_heap;
 };
+
+/* ---- a Bloom filter of texts ---- */
+
+static uint64_t bpe_filter_bits(uint64_t h) { // three of the 64 bits of a word, from bits the slot does not use
+  return 1ull << (h >> 58) | 1ull << (h >> 52 & 63) | 1ull << (h >> 46 & 63);
+}
+
+static uint64_t bpe_filter_mix(uint64_t h) {
+  h = (h ^ h >> 31) * 0xBF58476D1CE4E5B9u;
+  return h ^ h >> 29;
+}
+
+/* May a text of this hash be in the filter? */
+ALWAYS_INLINE bool bpe_filter_has(const struct vocab *v, uint64_t h) {
+  uint64_t m = bpe_filter_mix(h), bits = bpe_filter_bits(m);
+  return (v->filter[m & v->filter_mask] & bits) == bits;
+}
+
+static void bpe_filter_add(uint64_t *filter, uint64_t mask, uint64_t h) {
+  uint64_t m = bpe_filter_mix(h);
+  filter[m & mask] |= bpe_filter_bits(m);
+}
+
+/* Of what a merge may make; most pairs of neighbours are not in it. */
+static bool bpe_filter_load(struct vocab *v, struct arena *a, struct bk_error *e) {
+  size_t size = 64;
+  while (size * 8 < (size_t)v->n_tokens) size *= 2; // 8 to 16 bits a token
+  uint64_t *filter = ARENA_NEW(a, uint64_t, size);
+  if (!filter) return err_set(e, ERR_OS, "no memory for a vocabulary of %d tokens", (int)v->n_tokens);
+  for (int32_t id = 0; id < v->n_tokens; id++)
+    if (token_is_plain(v, id)) bpe_filter_add(filter, size - 1, token_hash_more(TOKEN_HASH_START, token_text(v, id)));
+  v->filter = filter;
+  v->filter_mask = size - 1;
+  return true;
+}
 
 /* ---- which token two neighbours become ---- */
 
@@ -60,7 +96,9 @@ static uint32_t bpe_score_key(float score) {
 
 static uint32_t bpe_key(const struct vocab *v, int32_t left, int32_t right, struct str both, int32_t *into) {
   if (v->kind == TOKEN_SCORES) {
-    *into = both.len <= v->max_piece ? token_mergeable(v, both) : TOKEN_NONE;
+    uint64_t h = token_hash_more(TOKEN_HASH_START, str_slice(both, 0, v->max_piece));
+    *into = bpe_filter_has(v, h) ? token_find_hash(v, h, both, STR_NONE) : TOKEN_NONE;
+    if (*into >= 0 && !token_is_plain(v, *into)) *into = TOKEN_NONE;
     return *into < 0 ? BPE_WORST : bpe_score_key(token_score(v, *into));
   }
   const struct token_pair *pair = bpe_pair(v, left, right);
@@ -97,6 +135,13 @@ static uint32_t bpe_word_hash(struct str w) {
   }
   uint64_t h = (a ^ w.len) * 0x9E3779B97F4A7C15u ^ (b + 0x7F4A7C15u) * 0xBF58476D1CE4E5B9u;
   return (uint32_t)(h >> 32 ^ h >> 47);
+}
+
+static bool bpe_put_cached(struct token_run *r, const struct token_cached *c) {
+  if (c->n > r->max - r->n) return token_full(r);
+  for (uint32_t i = 0; i < c->n; i++) r->ids[r->n + i] = r->ids[c->out + i];
+  r->n += c->n;
+  return true;
 }
 
 /* ---- short words ---- */
@@ -195,7 +240,9 @@ static void bpe_weigh(struct bpe_word *w, uint32_t symbol) {
   }
 }
 
-static bool bpe_long(struct token_run *r, struct bpe_word *w) {
+/* Merges until nothing merges any more. */
+static void bpe_heap_merge(struct bpe_word *w) {
+  w->n_heap = 0;
   for (uint32_t i = 0; i < w->n; i++) {
     w->next[i] = i + 1;
     w->prev[i] = i ? i - 1 : w->n;
@@ -219,11 +266,6 @@ static bool bpe_long(struct token_run *r, struct bpe_word *w) {
       bpe_heap_update(w, w->prev[left]);
     }
   }
-  for (uint32_t i = 0; i < w->n; i = w->next[i]) {
-    struct str text = str_slice(w->text, w->pos[i], w->next[i] < w->n ? w->pos[w->next[i]] : w->text.len);
-    if (!bpe_put_symbol(r, w->id[i], text)) return false;
-  }
-  return true;
 }
 
 /* ---- words ---- */
@@ -232,8 +274,65 @@ static bool bpe_long(struct token_run *r, struct bpe_word *w) {
 static int32_t bpe_symbol(const struct vocab *v, struct str word, size_t *pos) {
   if (v->kind == TOKEN_BYTES) return v->byte_id[(uint8_t)word.ptr[(*pos)++]];
   size_t beg = *pos;
+  if ((uint8_t)word.ptr[beg] < 0x80) return v->ascii_id[(uint8_t)word.ptr[(*pos)++]];
   utf8_decode(word, pos);
   return token_mergeable(v, str_slice(word, beg, *pos));
+}
+
+/* Arrays for at most `most` symbols. */
+static bool bpe_word_room(struct token_run *r, struct arena *scratch, struct bpe_word *w, uint32_t most) {
+  uint32_t *block = arena_raw(scratch, 8 * (size_t)most + 1, sizeof *block, 16);
+  if (!block) return token_no_room(r);
+  uint32_t **part[6] = {&w->next, &w->prev, &w->key, &w->heap, &w->at, &w->pos};
+  for (int i = 0; i < 6; i++) *part[i] = block + (size_t)i * most;
+  w->id = (int32_t *)block + 6 * (size_t)most + 1; // behind pos[most]
+  w->into = w->id + most;
+  return true;
+}
+
+/* A long word in windows of at most `most` symbols, so that the heap stays small and near. False: a window was too short
+ * to tell, or an error. Each window begins with a token of the one before; both must agree where that one ends.
+ * Why that is enough: tokens are what merging makes of a text if and only if it makes them of every two neighbours among
+ * them alone (before the first merge across a border both sides develop as if alone). Two neighbours stand side by side
+ * in one of the windows, which is such a text. Holds for any order of merges, also where it is not by age. */
+static bool bpe_windows(struct token_run *r, struct str word, struct bpe_word *w, uint32_t most) {
+  size_t beg = 0, agreed = 0; // where the first token of the window must end; 0: anywhere
+  for (;;) {
+    size_t at = beg;
+    for (w->n = 0; at < word.len && w->n < most; w->n++) {
+      w->pos[w->n] = (uint32_t)(at - beg);
+      w->id[w->n] = bpe_symbol(r->v, word, &at);
+    }
+    w->pos[w->n] = (uint32_t)(at - beg);
+    w->text = str_slice(word, beg, at);
+    bpe_heap_merge(w);
+    if (agreed && beg + w->pos[w->next[0]] != agreed) return false;
+    bool last = at == word.len;
+    uint32_t stop = last ? w->n : w->n - w->n / 8, i = 0;
+    for (; w->next[i] <= stop && i < w->n; i = w->next[i])
+      if (!bpe_put_symbol(r, w->id[i], str_slice(w->text, w->pos[i], w->pos[w->next[i]]))) return false;
+    if (last) return true;
+    if (i == 0) return false;
+    agreed = beg + w->pos[w->next[i]];
+    beg += w->pos[i];
+  }
+}
+
+static bool bpe_long(struct token_run *r, struct str word) {
+  size_t before = r->n;
+  uint32_t n = 0;
+  for (size_t at = 0; at < word.len; n++)
+    if (r->v->kind == TOKEN_BYTES) at++;
+    else utf8_decode(word, &at);
+  for (uint32_t most = BPE_WINDOW;; most *= 8) {
+    if (most > n) most = n; // all of it: always succeeds
+    struct arena scratch = r->scratch; // ends with this round
+    struct bpe_word w = {.v = r->v};
+    r->n = before;
+    if (!bpe_word_room(r, &scratch, &w, most)) return false;
+    if (bpe_windows(r, word, &w, most)) return true;
+    if (r->e->code || most == n) return false;
+  }
 }
 
 static bool bpe_merge(struct token_run *r, struct str word) {
@@ -245,28 +344,7 @@ static bool bpe_merge(struct token_run *r, struct str word) {
     id[n++] = bpe_symbol(r->v, word, &at);
   }
   pos[n] = (uint32_t)at;
-  if (at == word.len) return bpe_short(r, word, pos, id, n);
-  for (n = 0, at = 0; at < word.len; n++) // a long word: count, then the arrays
-    if (r->v->kind == TOKEN_BYTES) at++;
-    else utf8_decode(word, &at);
-  struct arena scratch = r->scratch; // ends with this function
-  struct bpe_word w = {.v = r->v, .text = word, .n = n};
-  uint32_t *block = ARENA_NEW(&scratch, uint32_t, 6 * (size_t)n + 1);
-  w.id = ARENA_NEW(&scratch, int32_t, n);
-  w.into = ARENA_NEW(&scratch, int32_t, n);
-  if (!block || !w.id || !w.into) return token_no_room(r);
-  w.next = block;
-  w.prev = block + n;
-  w.key = block + 2 * (size_t)n;
-  w.heap = block + 3 * (size_t)n;
-  w.at = block + 4 * (size_t)n;
-  w.pos = block + 5 * (size_t)n;
-  for (n = 0, at = 0; at < word.len; n++) {
-    w.pos[n] = (uint32_t)at;
-    w.id[n] = bpe_symbol(r->v, word, &at);
-  }
-  w.pos[n] = (uint32_t)word.len;
-  return bpe_long(r, &w);
+  return at == word.len ? bpe_short(r, word, pos, id, n) : bpe_long(r, word);
 }
 
 /* llama-bpe, tekken: a word that is a token is that token, whatever merging would make of it. The vocabulary is written
@@ -285,10 +363,7 @@ static bool bpe_word(struct token_run *r, struct str word) {
   if (word.len <= BPE_CACHED_BYTES && r->cache) {
     c = &r->cache[bpe_word_hash(word) & r->cache_mask];
     if (c->word && c->len == word.len && memcmp(c->word, word.ptr, word.len) == 0) {
-      if (c->n > r->max - r->n) return token_full(r);
-      for (uint32_t i = 0; i < c->n; i++) r->ids[r->n + i] = r->ids[c->out + i];
-      r->n += c->n;
-      return true;
+      return bpe_put_cached(r, c);
     }
   }
   size_t before = r->n;

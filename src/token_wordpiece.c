@@ -8,19 +8,82 @@
 
 enum {
   WORDPIECE_MAX_CHARS = 100, // of a normalised word; Hugging Face's max_input_chars_per_word
-  WORDPIECE_PREFIX = 3       // bytes of U+2581 in front of every word
+  WORDPIECE_KEY = 8          // bytes: pieces up to this length are found by comparing one number
 };
 
 struct wordpiece_word {
-  char text[WORDPIECE_PREFIX + 4 * WORDPIECE_MAX_CHARS];
-  size_t len; // bytes, with the prefix
+  char text[4 * WORDPIECE_MAX_CHARS + WORDPIECE_KEY]; // behind len anything
+  size_t len; // bytes
   int chars;  // may count beyond what is kept
 };
 
-static void wordpiece_start(struct wordpiece_word *w) {
-  memcpy(w->text, TOKEN_SPACE.ptr, WORDPIECE_PREFIX);
-  w->len = WORDPIECE_PREFIX;
-  w->chars = 0;
+/* ---- pieces ---- */
+
+/* The slot of a piece of 1 to 8 bytes, none of them 0: where it is, or the free one where it would be. */
+static uint32_t wordpiece_slot(const struct vocab *v, uint64_t text, uint32_t begins) {
+  uint64_t h = (text + begins) * 0x9E3779B97F4A7C15u;
+  uint32_t i = (uint32_t)(((h ^ h >> 32) * 0xBF58476D1CE4E5B9u >> 32) * v->n_keys >> 32);
+  while (v->keys[i].id1 && (v->keys[i].text != text || v->keys[i].begins != begins)) i = i + 1 == v->n_keys ? 0 : i + 1;
+  return i;
+}
+
+/* Short pieces by what they are inside a word and, where they begin with U+2581, by what follows it at the beginning. */
+static bool wordpiece_load(struct vocab *v, struct arena *a, struct bk_error *e) {
+  struct token_key *keys = NULL;
+  for (int pass = 0; pass < 2; pass++) {
+    uint32_t n = 0;
+    for (int32_t id = 0; id < v->n_tokens; id++) {
+      struct str s = token_text(v, id);
+      for (uint32_t begins = 0; begins < 2; begins++) {
+        if (begins && !str_starts(s, TOKEN_SPACE)) break;
+        if (begins) s = str_slice(s, TOKEN_SPACE.len, s.len);
+        if (s.len == 0 || s.len > WORDPIECE_KEY || memchr(s.ptr, 0, s.len)) continue;
+        n++;
+        if (!pass) continue;
+        uint64_t text = 0;
+        memcpy(&text, s.ptr, s.len);
+        struct token_key *k = &keys[wordpiece_slot(v, text, begins)]; // of duplicates the first counts
+        if (!k->id1) *k = (struct token_key){text, begins, token_is_plain(v, id) ? (uint32_t)id + 1 : UINT32_MAX};
+      }
+    }
+    if (pass) break;
+    v->n_keys = n + n / 4 * 3 + 8; // 4 of 7 slots are taken
+    v->keys = keys = ARENA_NEW(a, struct token_key, v->n_keys);
+    if (!keys) return err_set(e, ERR_OS, "no memory for the pieces of %d tokens", (int)v->n_tokens);
+  }
+  return true;
+}
+
+static bool wordpiece_is_border(const struct wordpiece_word *w, size_t at) {
+  return at == w->len || ((uint8_t)w->text[at] & 0xC0) != 0x80;
+}
+
+/* The longest piece that begins at *at, which moves behind it, or TOKEN_NONE. */
+static int32_t wordpiece_match(const struct vocab *v, const struct wordpiece_word *w, size_t *at) {
+  struct str mark = *at ? STR_NONE : TOKEN_SPACE;
+  size_t most = w->len - *at, room = v->max_piece > mark.len ? v->max_piece - mark.len : 0;
+  uint64_t hash[sizeof w->text], text;
+  if (*at && str_starts((struct str){w->text + *at, most}, TOKEN_SPACE)) return TOKEN_NONE; // what would match begins a word
+  if (most > room) most = room;
+  if (most > WORDPIECE_KEY) hash[0] = token_hash_more(TOKEN_HASH_START, mark);
+  for (size_t n = 1; n <= most && most > WORDPIECE_KEY; n++)
+    hash[n] = token_hash_more(hash[n - 1], (struct str){w->text + *at + n - 1, 1});
+  for (; most > WORDPIECE_KEY; most--) {
+    if (!wordpiece_is_border(w, *at + most)) continue;
+    int32_t id = token_find_hash(v, hash[most], mark, (struct str){w->text + *at, most});
+    if (id < 0 || !token_is_plain(v, id)) continue;
+    *at += most;
+    return id;
+  }
+  memcpy(&text, w->text + *at, sizeof text);
+  for (; most > 0; most--) {
+    if (!wordpiece_is_border(w, *at + most)) continue;
+    uint32_t id1 = v->keys[wordpiece_slot(v, text & UINT64_MAX >> (64 - 8 * most), *at == 0)].id1;
+    if (id1 == 0 || id1 == UINT32_MAX) continue;
+    *at += most;
+    return (int32_t)id1 - 1;
+  }
+  return TOKEN_NONE;
 }
 
 /* Puts the pieces of the word, or unknown, and begins a new one. */
@@ -30,32 +93,20 @@ static bool wordpiece_end(struct token_run *r, struct wordpiece_word *w) {
   if (w->chars == 0) return true;
   bool covered = w->chars <= WORDPIECE_MAX_CHARS;
   while (covered && at < w->len) {
-    uint64_t h = TOKEN_HASH_START;
-    int32_t best = TOKEN_NONE;
-    size_t best_end = at, limit = w->len - at > v->max_piece ? at + v->max_piece : w->len;
-    if (at > 0 && str_starts((struct str){w->text + at, w->len - at}, TOKEN_SPACE)) limit = at; // what would match begins a word
-    for (size_t end = at; end < limit;) {
-      size_t next = end + 1;
-      while (next < w->len && ((uint8_t)w->text[next] & 0xC0) == 0x80) next++;
-      h = token_hash_more(h, (struct str){w->text + end, next - end});
-      end = next;
-      if (at == 0 && end == WORDPIECE_PREFIX) continue; // U+2581 alone is no piece: it is no character of the word
-      int32_t id = token_find_hash(v, h, (struct str){w->text + at, end - at}, STR_NONE);
-      if (id < 0 || !token_is_plain(v, id)) continue;
-      best = id;
-      best_end = end;
-    }
-    covered = best >= 0;
-    at = best_end;
-    if (covered && !token_put(r, best)) return false;
+    int32_t id = wordpiece_match(v, w, &at);
+    covered = id >= 0;
+    if (covered && !token_put(r, id)) return false;
   }
   if (!covered) {
     r->n = before;
     if (v->unk >= 0 && !token_put(r, v->unk)) return false;
   }
-  wordpiece_start(w);
+  w->len = 0;
+  w->chars = 0;
   return true;
 }
+
+/* ---- normalising ---- */
 
 static void wordpiece_add(struct wordpiece_word *w, uint32_t code) {
   if (w->chars < WORDPIECE_MAX_CHARS) w->len += (size_t)utf8_encode(code, w->text + w->len);
@@ -82,7 +133,7 @@ static int wordpiece_strip(uint32_t code, uint32_t out[3]) {
     out[2] = 0x11A7 + s % 28;
     return s % 28 ? 3 : 2;
   }
-  for (int i = 0; i < UNICODE_STRIPPED_WIDE; i++) {
+  for (int i = 0; i < UNICODE_STRIPPED_WIDE && unicode_stripped_wide[i][0] <= code; i++) {
     if (unicode_stripped_wide[i][0] != code) continue;
     memcpy(out, unicode_stripped_wide[i] + 2, sizeof *out * 3);
     return (int)unicode_stripped_wide[i][1];
@@ -127,24 +178,66 @@ static bool wordpiece_char(struct token_run *r, struct wordpiece_word *w, uint32
   return !alone || wordpiece_end(r, w);
 }
 
+/* The ASCII letters and digits before anything else in 8 bytes, added to the word: how many. A byte b below 0x80 is at least
+ * c where b + 0x80 - c has the high bit; one above spoils only what lies behind it. */
+ALWAYS_INLINE size_t wordpiece_run(const char *p, uint64_t upper_mask, struct wordpiece_word *w) {
+  const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
+  uint64_t x, n = 8;
+  memcpy(&x, p, sizeof x);
+  uint64_t fold = x | 0x20 * ones, upper = (x + (0x80 - 'A') * ones) & ~(x + (0x7F - 'Z') * ones) & upper_mask;
+  uint64_t letter = (fold + (0x80 - 'a') * ones) & ~(fold + (0x7F - 'z') * ones);
+  uint64_t digit = (x + (0x80 - '0') * ones) & ~(x + (0x7F - '9') * ones), stop = (~(letter | digit) | x) & high;
+  if (stop) n = (((stop & (0 - stop)) - 1) >> 7 & ones) * ones >> 56;
+  if (w->chars > WORDPIECE_MAX_CHARS) return (size_t)n;
+  x += upper >> 2; // 'a' - 'A' is 0x20
+  memcpy(w->text + w->len, &x, sizeof x); // chars <= 100, so len <= 400
+  w->len += (size_t)n;
+  w->chars += (int)n;
+  return (size_t)n;
+}
+
+/* Any character, with what comes before and behind it. */
+static bool wordpiece_any(struct token_run *r, struct wordpiece_word *w, uint32_t code) {
+  uint32_t parts[3];
+  if (code == 0 || code == 0xFFFD || code == UTF8_BAD) return true;
+  unsigned class = wordpiece_class(code);
+  bool white = class == UNICODE_WHITE_SPACE && code != 0x0B && code != 0x0C && code != 0x85; // those are controls
+  if (class == UNICODE_CONTROL || (class == UNICODE_WHITE_SPACE && !white)) return true;
+  bool ideograph = wordpiece_is_ideograph(code);
+  if ((white || ideograph) && !wordpiece_end(r, w)) return false;
+  if (white) return true;
+  int n = 1;
+  parts[0] = code;
+  if (r->v->strip_accents && !(ideograph && code < 0xF900)) n = wordpiece_strip(code, parts); // below: none to strip
+  for (int i = 0; i < n; i++)
+    if (!wordpiece_char(r, w, parts[i])) return false;
+  return !ideograph || wordpiece_end(r, w);
+}
+
 static bool wordpiece_fragment(struct token_run *r, struct str text) {
   struct wordpiece_word word;
-  wordpiece_start(&word);
+  uint64_t upper_mask = r->v->lowercase ? 0x8080808080808080u : 0;
+  word.len = 0;
+  word.chars = 0;
   for (size_t pos = 0; pos < text.len;) {
-    uint32_t code = utf8_decode(text, &pos), parts[3];
-    if (code == 0 || code == 0xFFFD || code == UTF8_BAD) continue;
-    unsigned class = wordpiece_class(code);
-    bool white = class == UNICODE_WHITE_SPACE && code != 0x0B && code != 0x0C && code != 0x85; // those are controls
-    if (class == UNICODE_CONTROL || (class == UNICODE_WHITE_SPACE && !white)) continue;
-    bool ideograph = wordpiece_is_ideograph(code);
-    if ((white || ideograph) && !wordpiece_end(r, &word)) return false;
-    if (white) continue;
-    int n = 1;
-    parts[0] = code;
-    if (r->v->strip_accents) n = wordpiece_strip(code, parts);
-    for (int i = 0; i < n; i++)
-      if (!wordpiece_char(r, &word, parts[i])) return false;
-    if (ideograph && !wordpiece_end(r, &word)) return false;
+    while (text.len - pos >= 8) {
+      size_t n = wordpiece_run(text.ptr + pos, upper_mask, &word);
+      pos += n;
+      if (n < 8) break;
+    }
+    if (pos == text.len) break;
+    char c = text.ptr[pos];
+    bool alone = (pre_ascii[(uint8_t)c] & (PRE_P | PRE_S)) != 0;
+    if (c == ' ' || alone) { // what any character would do, but faster
+      pos++;
+      if (!wordpiece_end(r, &word)) return false;
+      word.text[0] = c;
+      word.len = (size_t)alone;
+      word.chars = alone;
+      if (!wordpiece_end(r, &word)) return false;
+    } else if (!wordpiece_any(r, &word, utf8_decode(text, &pos))) {
+      return false;
+    }
   }
   return wordpiece_end(r, &word);
 }

@@ -311,7 +311,7 @@ START_TEST(chat_no_memory) { // at every size of arena: the prompt, or an error
 END_TEST
 
 START_TEST(chat_origins) {
-  chat_marks("<|a|>{{ messages[1].role }}<|b|>", "<|a|>{user}<|b|>");
+  chat_marks("<|a|>{{ messages[1].role }}<|b|>", "<|a|>user<|b|>"); // a role that is known is structure
   chat_marks("{{ bos_token }}{{ s }}{{ eos_token }}", "<s>{aXb,c}</s>");
   chat_marks("{{ 'x' + s + 'y' ~ s }}", "x{aXb,c}y{aXb,c}");
   chat_marks("{{ ('x' + s + 'y')[::-1] }}|{{ ('x' + s)[1:3] }}|{{ ('-' ~ s)|upper }}", "y{c,bXa}x|{aX}|-{AXB,C}");

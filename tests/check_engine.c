@@ -419,9 +419,9 @@ static void et_chunk(void *context, int phase, int chunk, int thread) {
 static void et_pool_rounds(int n_threads, int rounds) {
   struct arena whole = test_arena(1 << 20), a = whole;
   struct bk_error e = {0};
-  static struct pool pool;
+  static struct cpu_pool pool;
   static struct et_pool seen;
-  ck_assert(pool_open(&pool, n_threads, ET_PHASES, &a, &e));
+  ck_assert(cpu_pool_open(&pool, n_threads, ET_PHASES, &a, &e));
   ck_assert_int_eq(pool.n_threads, n_threads);
   for (int round = 0; round < rounds; round++) {
     int n = 1 + (int)(sample_uniform(&et_state) * ET_PHASES), chunks[ET_PHASES];
@@ -429,7 +429,7 @@ static void et_pool_rounds(int n_threads, int rounds) {
     memset(&seen, 0, sizeof seen);
     seen.chunks = chunks;
     seen.n_threads = n_threads;
-    pool_run(&pool, n, chunks, et_chunk, &seen);
+    cpu_pool_run(&pool, n, chunks, et_chunk, &seen);
     ck_assert_msg(seen.early == 0, "%u chunks before their turn", seen.early);
     for (int i = 0; i < n; i++) {
       ck_assert_uint_eq(seen.finished[i], (unsigned)chunks[i]);
@@ -437,7 +437,7 @@ static void et_pool_rounds(int n_threads, int rounds) {
     }
     if (round % 97 == 0) usleep(300); // long enough to fall asleep
   }
-  pool_close(&pool);
+  cpu_pool_close(&pool);
   os_release(whole);
 }
 
@@ -452,14 +452,14 @@ START_TEST(pool_opens_and_closes) {
   for (int i = 0; i < 60; i++) { // also without having run
     struct arena a = whole;
     struct bk_error e = {0};
-    struct pool pool;
-    ck_assert(pool_open(&pool, 1 + i % 5, 4, &a, &e));
+    struct cpu_pool pool;
+    ck_assert(cpu_pool_open(&pool, 1 + i % 5, 4, &a, &e));
     if (i % 3 == 0) usleep(200);
-    pool_close(&pool);
+    cpu_pool_close(&pool);
   }
-  struct pool never;
+  struct cpu_pool never;
   memset(&never, 0, sizeof never);
-  pool_close(&never);
+  cpu_pool_close(&never);
   os_release(whole);
 }
 END_TEST

@@ -8,7 +8,7 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
 
 #include "check_support.h"
 
@@ -25,6 +25,7 @@
 #include "check_store.c"
 #include "check_tape.c"
 #include "check_token.c"
+#include "check_chat_property.c" // with what check_gguf.c writes
 
 int main(void) {
   Suite *(*const make[])(void) = {

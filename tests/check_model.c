@@ -20,7 +20,7 @@ struct mt_change {
   uint64_t bits;         // a key's value; a tensor's new type; bytes to leave
   bool array;            // the key becomes an array of one
   const char *text;      // a key's string
-  uint64_t dim[2];
+  uint64_t dim[4];
   float value;           // what the first float of a tensor becomes
 };
 
@@ -93,7 +93,7 @@ static bool mt_open(const char *from, struct mt_change c, struct bk_error *e) {
   os_release(whole);
   snprintf(path, sizeof path, "%s/m.gguf", folder);
   memset(e, 0, sizeof *e);
-  bool ok = model_open(&mt, path, 16, e);
+  bool ok = model_open(&mt, path, &(struct model_options){.max_rows = 16}, e);
   test_remove(folder);
   if (!ok) { // nothing is left open
     ck_assert(!mt.packed.beg && !mt.tables.beg && !mt.gguf.n_files);
@@ -128,7 +128,7 @@ static uint64_t mt_f64(double d) {
 
 START_TEST(model_reads) {
   struct bk_error e = {0};
-  ck_assert_msg(model_open(&mt, mt_models[1], 16, &e), "%s", e.message);
+  ck_assert_msg(model_open(&mt, mt_models[1], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   const struct hparams *hp = &mt.hp;
   ck_assert(str_is(str_from(mt.arch->name), "llama") && hp->n_ctx_train == 512 && hp->n_embd == 64 &&
             hp->n_layer == 2 && hp->n_ff == 256);
@@ -137,8 +137,8 @@ START_TEST(model_reads) {
   ck_assert(fabs(hp->eps - 1e-5) < 1e-11 && hp->rope_base == 10000 && hp->window == 0);
   ck_assert(mt.output.quant == &quant_q5_1 && mt.token_embd.quant == &quant_q5_0 && mt.rope_factors && mt.vocab);
   ck_assert(mt.token_embd.packed == NULL && mt.output.packed != NULL); // looked up row by row: stays in the map
-  ck_assert(mt.layers[0].wq.quant == &quant_q4_0 && mt.layers[1].w_down.quant == &quant_q5_k && mt.layers[0].bo &&
-            mt.layers[1].bv);
+  ck_assert(mt.layers[0].wq.quant == &quant_q4_0 && mt.layers[1].w_down.quant == &quant_q5_k && mt.layers[0].wo.bias &&
+            mt.layers[1].wv.bias);
   ck_assert_int_eq(mt.n_matrices, 2 * 7 + 1);
   size_t packed = 0;
   for (int i = 0; i < mt.n_matrices; i++) {
@@ -151,7 +151,7 @@ START_TEST(model_reads) {
   for (int i = 0; i < mt.gguf.n_tensors; i++) n += (size_t)(mt.gguf.tensors[i].dim[0] * mt.gguf.tensors[i].dim[1]);
   ck_assert_uint_eq(n, mt.n_parameters);
   model_close(&mt);
-  ck_assert_msg(model_open(&mt, mt_models[2], 16, &e), "%s", e.message);
+  ck_assert_msg(model_open(&mt, mt_models[2], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 &&
             mt.rope.neox);
   for (int i = 0; i < 7; i++) ck_assert(model_layer_is_local(&mt, i) == (i != 5));
@@ -165,7 +165,7 @@ END_TEST
 START_TEST(model_packs) {
   for (int i = 0; i < ARRAY_LEN(mt_models); i++) {
     struct bk_error e = {0};
-    ck_assert_msg(model_open(&mt, mt_models[i], 16, &e), "%s", e.message);
+    ck_assert_msg(model_open(&mt, mt_models[i], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
     int pieces = model_pack_pieces(&mt);
     ck_assert_int_ge(pieces, mt.n_matrices);
     for (int p = pieces - 1; p >= 0; p--) model_pack(&mt, p);
@@ -194,57 +194,65 @@ END_TEST
 
 /* ---- keys ---- */
 
-START_TEST(model_keys) {
-  for (int i = 0; i < 2; i++) {
-    const char *from = i ? mt_models[2] : mt_models[0];
-    const struct arch *arch = i ? &arch_gemma3 : &arch_llama;
-    for (int k = 0; k < arch->n_keys; k++) {
-      const struct key_row *row = &arch->keys[k];
-      char name[128];
-      snprintf(name, sizeof name, "%s.%s", arch->name, row->suffix);
-      struct mt_change set = {.what = MT_SET_KEY, .name = name};
-      if (row->required) mt_refused(from, (struct mt_change){.what = MT_DROP_KEY, .name = name}, name, "missing");
-      set.array = true;
-      set.type = GGUF_U32, set.bits = 4;
-      mt_refused(from, set, name, row->kind == KEY_STRING ? name : "array");
-      set.array = false;
-      if (row->kind == KEY_STRING) {
-        mt_refused(from, set, name, "u32");
-        continue;
-      }
-      set.type = GGUF_STRING, set.text = "4";
-      mt_refused(from, set, name,
-                 row->kind == KEY_INT ? "of type string, expected an integer"
-                                      : "of type string, expected a finite number");
-      char range[64], found[64];
-      snprintf(range, sizeof range, "expected %.9g to %.9g", row->min, row->max);
-      if (row->kind == KEY_INT) {
-        set.type = GGUF_I64;
-        for (int low = 0; low < 2; low++) {
-          int64_t value = low ? (int64_t)row->min - 1 : (int64_t)row->max + 1;
-          set.bits = (uint64_t)value;
-          snprintf(found, sizeof found, "is %.9g, ", (double)value);
-          mt_refused(from, set, found, range);
-        }
-        set.bits = UINT64_MAX, set.type = GGUF_U64;
-        mt_refused(from, set, name, "expected");
-        set.type = GGUF_F32, set.bits = mt_f32(4.0f); // no integer, even if it looks like one
-        mt_refused(from, set, name, "of type f32, expected an integer");
-        continue;
-      }
-      set.type = GGUF_F64;
-      set.bits = mt_f64(row->min - 1);
-      mt_refused(from, set, name, range);
-      set.bits = mt_f64(row->max * 2);
-      mt_refused(from, set, name, range);
-      set.bits = mt_f64((double)INFINITY_F);
-      mt_refused(from, set, name, "finite number");
-      set.bits = UINT64_C(0x7FF8000000000000);
-      mt_refused(from, set, name, "finite number");
-      set.type = GGUF_F32, set.bits = 0x7FC00000;
-      mt_refused(from, set, name, "finite number");
-    }
+/* A key of one architecture: gone, of every wrong type, outside its range. */
+static void mt_key_refused(const char *from, const struct arch *arch, const struct key_row *row) {
+  char name[128], range[64], found[64];
+  snprintf(name, sizeof name, "%s.%s", arch->name, row->suffix);
+  struct mt_change set = {.what = MT_SET_KEY, .name = name, .array = true, .type = GGUF_U32, .bits = 4};
+  if (row->required) mt_refused(from, (struct mt_change){.what = MT_DROP_KEY, .name = name}, name, "missing");
+  mt_refused(from, set, name, row->kind == KEY_STRING ? name : "array");
+  set.array = false;
+  if (row->kind == KEY_STRING) {
+    mt_refused(from, set, name, "u32");
+    return;
   }
+  set.type = GGUF_STRING, set.text = "4";
+  mt_refused(from, set, name, row->kind == KEY_INT ? "of type string, expected an integer"
+                              : row->kind == KEY_BOOL ? "of type string, expected true or false"
+                                                      : "of type string, expected a finite number");
+  if (row->kind == KEY_BOOL) {
+    set.type = GGUF_U8, set.bits = 1;
+    mt_refused(from, set, name, "of type u8, expected true or false");
+    return;
+  }
+  set.type = GGUF_BOOL, set.bits = 1;
+  mt_refused(from, set, name, "of type bool, expected");
+  snprintf(range, sizeof range, "expected %.9g to %.9g", row->min, row->max);
+  if (row->kind == KEY_INT) {
+    set.type = GGUF_I64;
+    for (int low = 0; low < 2; low++) {
+      int64_t value = low ? (int64_t)row->min - 1 : (int64_t)row->max + 1;
+      set.bits = (uint64_t)value;
+      snprintf(found, sizeof found, "is %.9g, ", (double)value);
+      mt_refused(from, set, found, range);
+    }
+    set.bits = UINT64_MAX, set.type = GGUF_U64;
+    mt_refused(from, set, name, "expected");
+    set.type = GGUF_F32, set.bits = mt_f32(4.0f); // no integer, even if it looks like one
+    mt_refused(from, set, name, "of type f32, expected an integer");
+    return;
+  }
+  set.type = GGUF_F64;
+  set.bits = mt_f64(row->min - 1);
+  mt_refused(from, set, name, range);
+  set.bits = mt_f64(row->max * 2);
+  mt_refused(from, set, name, range);
+  set.bits = mt_f64((double)INFINITY_F);
+  mt_refused(from, set, name, "finite number");
+  set.bits = UINT64_C(0x7FF8000000000000);
+  mt_refused(from, set, name, "finite number");
+  set.type = GGUF_F32, set.bits = 0x7FC00000;
+  mt_refused(from, set, name, "finite number");
+}
+
+static void mt_keys_refused(const char *from, const struct arch *arch) {
+  for (const struct key_row *const *list = arch->keys; *list; list++)
+    for (const struct key_row *row = *list; row->suffix; row++) mt_key_refused(from, arch, row);
+}
+
+START_TEST(model_keys) {
+  mt_keys_refused(mt_models[0], &arch_llama);
+  mt_keys_refused(mt_models[2], &arch_gemma3);
 }
 END_TEST
 
@@ -255,10 +263,10 @@ START_TEST(model_relations_of_keys) {
     {"llama.attention.head_count_kv", 8, "4 heads", "8 key/value heads"},
     {"llama.rope.dimension_count", 10, "10", "8 dimensions"}, {"llama.rope.dimension_count", 7, "7", "even"},
     {"llama.attention.key_length", 4, "8", "4 dimensions"},
-    {"llama.attention.head_count", 8, "blk.0.attn_q.weight", "expected [32, 64]"},
-    {"llama.embedding_length", 64, "token_embd.weight", "expected [64, 268]"},
+    {"llama.attention.head_count", 8, "blk.0.attn_q.weight", "expected [32, 64, 1]"},
+    {"llama.embedding_length", 64, "token_embd.weight", "expected [64, 268, 1]"},
     {"llama.block_count", 3, "blk.2.attn_norm.weight", "missing"},
-    {"llama.feed_forward_length", 96, "blk.0.ffn_gate.weight", "expected [32, 96]"}};
+    {"llama.feed_forward_length", 96, "blk.0.ffn_gate.weight", "expected [32, 96, 1]"}};
   for (int i = 0; i < ARRAY_LEN(cases); i++)
     mt_refused(mt_models[0],
                (struct mt_change){.what = MT_SET_KEY, .name = cases[i].key, .type = GGUF_U32, .bits = cases[i].value},
@@ -299,46 +307,71 @@ END_TEST
 
 /* ---- tensors ---- */
 
-static bool mt_is_optional(const struct arch *arch, struct str name) {
-  for (int i = 0; i < arch->n_tensors; i++) {
-    struct str row = str_from(arch->tensors[i].name);
-    bool same = str_starts(row, STR("blk.%d"))
-                    ? str_starts(name, STR("blk.")) && str_ends(name, str_slice(row, 6, row.len))
-                    : str_eq(name, row);
-    if (same) return arch->tensors[i].optional;
-  }
-  ck_abort_msg("tensor " STR_FMT " is in no table", STR_ARG(name));
+/* Whether a row of a layer (-1: of the model) finds its tensor in a file that lacks one. */
+static bool mt_row_there(const struct gguf *file, const struct tensor_row *row, int layer, const char *gone) {
+  char name[128];
+  snprintf(name, sizeof name, "blk.%d%s", layer, row->name + (layer < 0 ? 0 : 6));
+  const char *full = layer < 0 ? row->name : name;
+  for (int i = 0; i < file->n_tensors; i++)
+    if (str_is(file->tensors[i].name, full)) return strcmp(full, gone) != 0;
   return false;
 }
 
-START_TEST(model_tensors) { // each of the file: gone, of another shape, of a type nobody knows
+static bool mt_weight_there(const struct gguf *file, const struct arch *arch, size_t offset, int layer, const char *gone) {
+  for (const struct tensor_row *const *list = arch->tensors; *list; list++)
+    for (const struct tensor_row *row = *list; row->name; row++)
+      if (row->offset == offset && (strstr(row->name, "%d") != NULL) == (layer >= 0) && mt_row_there(file, row, layer, gone)) return true;
+  return false;
+}
+
+/* What the tables say of a file that lacks a tensor: that it is whole all the same. */
+static bool mt_whole_without(const struct gguf *file, const struct arch *arch, int n_layer, const char *gone) {
+  bool known = false, whole = true;
+  for (const struct tensor_row *const *list = arch->tensors; *list; list++)
+    for (const struct tensor_row *row = *list; row->name; row++) {
+      const bool in_layer = strstr(row->name, "%d") != NULL;
+      for (int l = in_layer ? 0 : -1; l < (in_layer ? n_layer : 0); l++) {
+        const bool there = mt_row_there(file, row, l, gone);
+        known = known || there != mt_row_there(file, row, l, "");
+        if (row->need == NEED) whole = whole && there;
+        if (row->need == UNLESS || row->need == WITH)
+          whole = whole && (mt_weight_there(file, arch, row->offset, l, gone) ||
+                            mt_weight_there(file, arch, row->other, l, gone) == (row->need == UNLESS));
+      }
+    }
+  ck_assert_msg(known, "tensor %s is in no table", gone);
+  return whole;
+}
+
+/* One tensor of a file: gone, of another shape, of a type nobody knows. */
+static void mt_tensor_refused(const char *from, const struct gguf *file, const struct arch *arch, int n_layer, const struct gguf_tensor *t) {
+  char name[128], shape[96];
+  snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
+  struct mt_change drop = {.what = MT_DROP_TENSOR, .name = name};
+  if (mt_whole_without(file, arch, n_layer, name)) mt_accepted(from, drop);
+  else mt_refused(from, drop, "tensor ", "missing");
+  mt_refused(from, (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name, "not supported: weight type 77");
+  for (int d = 0; d < t->n_dims; d++) {
+    struct mt_change c = {.what = MT_SHAPE, .name = name, .dim = {t->dim[0], t->dim[1], t->dim[2], t->dim[3]}};
+    c.dim[d] += 1;
+    snprintf(shape, sizeof shape, "has shape [%llu, %llu, %llu, 1], ", (unsigned long long)c.dim[0], (unsigned long long)c.dim[1],
+             (unsigned long long)c.dim[2]);
+    mt_refused(from, c, name, shape);
+    snprintf(shape, sizeof shape, "expected [%llu, %llu, %llu]", (unsigned long long)t->dim[0], (unsigned long long)t->dim[1],
+             (unsigned long long)t->dim[2]);
+    mt_refused(from, c, name, shape);
+  }
+}
+
+START_TEST(model_tensors) {
   static struct gguf files;
   for (int i = 0; i < ARRAY_LEN(mt_models); i++) {
     struct bk_error e = {0};
     struct arena whole = test_arena(8 << 20), a = whole;
     ck_assert(gguf_open(&files, mt_models[i], &a, &e));
-    const struct arch *arch = i == 2 ? &arch_gemma3 : &arch_llama;
-    for (int k = 0; k < files.n_tensors; k++) {
-      const struct gguf_tensor *t = &files.tensors[k];
-      char name[128], shape[96];
-      if (str_starts(t->name, STR("blk.")) && k % 3 != i) continue; // every third of a layer, another one in each file
-      snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
-      struct mt_change drop = {.what = MT_DROP_TENSOR, .name = name};
-      if (mt_is_optional(arch, t->name)) mt_accepted(mt_models[i], drop);
-      else mt_refused(mt_models[i], drop, name, "missing");
-      mt_refused(mt_models[i], (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name,
-                 "not supported: weight type 77");
-      for (int d = 0; d < t->n_dims; d++) {
-        struct mt_change c = {.what = MT_SHAPE, .name = name, .dim = {t->dim[0], t->dim[1]}};
-        c.dim[d] += 1;
-        snprintf(shape, sizeof shape, "has shape [%llu, %llu, 1, 1]", (unsigned long long)c.dim[0],
-                 (unsigned long long)c.dim[1]);
-        mt_refused(mt_models[i], c, name, shape);
-        snprintf(shape, sizeof shape, "expected [%llu, %llu]", (unsigned long long)t->dim[0],
-                 (unsigned long long)t->dim[1]);
-        mt_refused(mt_models[i], c, name, shape);
-      }
-    }
+    for (int k = 0; k < files.n_tensors; k++) // every third of a layer, another one in each file
+      if (!str_starts(files.tensors[k].name, STR("blk.")) || k % 3 == i)
+        mt_tensor_refused(mt_models[i], &files, i == 2 ? &arch_gemma3 : &arch_llama, i == 2 ? 7 : 2, &files.tensors[k]);
     gguf_close(&files);
     os_release(whole);
   }
@@ -360,10 +393,10 @@ START_TEST(model_rope_factors) {
   struct mt_change c = {.what = MT_FLOAT, .name = "rope_freqs.weight"};
   for (int i = 0; i < ARRAY_LEN(bad); i++) {
     c.value = bad[i];
-    mt_refused(mt_models[1], c, "rope_freqs.weight", "element 0");
+    mt_refused(mt_models[1], c, "factors of rope", "element 0");
   }
   c.value = f32_from_bits(0x7FC00000u);
-  mt_refused(mt_models[1], c, "rope_freqs.weight", "element 0");
+  mt_refused(mt_models[1], c, "factors of rope", "element 0");
   c.value = 8.0f;
   mt_accepted(mt_models[1], c);
 }
@@ -387,10 +420,10 @@ END_TEST
 
 START_TEST(model_no_file) {
   struct bk_error e = {0};
-  ck_assert(!model_open(&mt, "/nowhere/model.gguf", 16, &e));
+  ck_assert(!model_open(&mt, "/nowhere/model.gguf", &(struct model_options){.max_rows = 16}, &e));
   test_error(&e, ERR_NOINPUT, "/nowhere/model.gguf");
   memset(&e, 0, sizeof e);
-  ck_assert(!model_open(&mt, TEST_ROOT, 16, &e));
+  ck_assert(!model_open(&mt, TEST_ROOT, &(struct model_options){.max_rows = 16}, &e));
   test_error(&e, ERR_NOINPUT, TEST_ROOT);
 }
 END_TEST
@@ -413,8 +446,8 @@ START_TEST(model_leaves_nothing) { // maps and reservations of refused files are
   int before = 0;
   for (int i = 0; i < 40; i++) {
     struct bk_error e = {0}, none = {0};
-    ck_assert(!model_open(&mt, path, 16, &e));
-    ck_assert(model_open(&mt, mt_models[0], 16, &none));
+    ck_assert(!model_open(&mt, path, &(struct model_options){.max_rows = 16}, &e));
+    ck_assert(model_open(&mt, mt_models[0], &(struct model_options){.max_rows = 16}, &none));
     model_close(&mt);
     if (i == 3) before = mt_maps();
   }

@@ -71,6 +71,7 @@ static void tt_check_plan(const struct tape *t) {
 
 static uint64_t tt_state = 11;
 static int tt_below(int n) { return (int)(sample_uniform(&tt_state) * n); }
+static const struct norm tt_plain = {.eps = 1e-5f};
 static float tt_float(void) { return (float)(sample_uniform(&tt_state) * 2 - 1); }
 
 /* Tapes of every kind of operation in any order that the builder allows. */
@@ -81,8 +82,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   int alive[64], n = 0, max = 4 + tt_below(60);
   ck_assert(tape_new(t, max + 4, a, &e));
   for (int i = 0; i < 64; i++)
-    weights[i] = (struct weight){STR("w"),          i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL,
-                                 1 + tt_below(300), 32 * (1 + tt_below(9)),           false};
+    weights[i] = (struct weight){.name = STR("w"), .quant = i % 2 ? &quant_f32 : &quant_q8_0, .n_rows = 1 + tt_below(300),
+                                 .n_cols = 32 * (1 + tt_below(9)), .n_experts = 1};
   alive[n++] = tape_embed(t, &weights[0], 1);
   t->values[alive[0]].width = t->values[alive[0]].stride = 64;
   int angles = tape_angles(t, &rope);
@@ -91,12 +92,11 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
     int x = alive[tt_below(n)], y = alive[tt_below(n)], out[3], many = 1 + tt_below(3);
     switch (tt_below(6)) {
     case 0:
-      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, NULL,
-                  out);
+      tape_matmul(t, tt_below(2) ? TAPE_ROWS(x) : TAPE_GLU(x, y, ACT_SILU), many, (const struct weight *const *)w, out);
       for (int i = 0; i < many; i++) alive[n++] = out[i];
       break;
-    case 1: tape_matmul_add(t, TAPE_RMS_NORM(x, NULL, 1e-5f), w[0], NULL, y); break;
-    case 2: tape_norm_add(t, x, NULL, 1e-5f, y); break;
+    case 1: tape_matmul_add(t, TAPE_NORM(x, tt_plain), w[0], y); break;
+    case 2: tape_add(t, x, tt_plain, 1, tt_below(2) ? alive[tt_below(n)] : VALUE_NONE, y); break;
     case 3: alive[n++] = tape_slice(t, tt_root(t, x), 0, 1 + tt_below(t->values[tt_root(t, x)].width)); break;
     case 4: {
       struct tape_heads h = {.n_head = 2,
@@ -109,7 +109,7 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
       alive[n++] = tape_attention(t, &h, x, y, v);
       break;
     }
-    default: tape_softcap(t, x, 30); break;
+    default: tape_logits(t, x, 1, 30); break;
     }
     if (n > 12) { // some are never used again
       alive[tt_below(n)] = alive[n - 1];
@@ -118,8 +118,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   }
   int x = tape_head(t, tt_root(t, alive[tt_below(n)])), out[1];
   const struct weight *w[1] = {&weights[1]};
-  tape_matmul(t, TAPE_RMS_NORM(x, NULL, 1e-5f), 1, w, NULL, out);
-  if (tt_below(2)) tape_softcap(t, out[0], 30);
+  tape_matmul(t, TAPE_NORM(x, tt_plain), 1, w, out);
+  if (tt_below(2)) tape_logits(t, out[0], 1, 30);
   tape_result(t, out[0]);
 }
 
@@ -143,7 +143,7 @@ START_TEST(tape_model_plans) {
   for (int i = 0; i < ARRAY_LEN(tt_models); i++)
     for (int r = 0; r < ARRAY_LEN(rows); r++) {
       struct bk_error e = {0};
-      ck_assert_msg(model_open(&m, tt_models[i], rows[r], &e), "%s", e.message);
+      ck_assert_msg(model_open(&m, tt_models[i], &(struct model_options){.max_rows = rows[r]}, &e), "%s", e.message);
       tt_check_plan(&m.tape);
       size_t all = 0, widest = 0; // the plan is worth having: far less than every value in a place of its own
       for (int v = 0; v < m.tape.n_values; v++) all += tt_end(&m.tape, v) - m.tape.values[v].offset;
@@ -161,7 +161,7 @@ START_TEST(tape_prints) {
   static struct model m;
   struct bk_error e = {0};
   struct arena a = test_arena(1 << 20);
-  ck_assert_msg(model_open(&m, tt_models[2], 8, &e), "%s", e.message);
+  ck_assert_msg(model_open(&m, tt_models[2], &(struct model_options){.max_rows = 8}, &e), "%s", e.message);
   struct buf b = buf_new(&a, 1 << 19);
   tape_print(&m.tape, &b);
   buf_byte(&b, 0);
@@ -171,7 +171,7 @@ START_TEST(tape_prints) {
   ck_assert_int_eq(lines, m.tape.n_ops + 1);
   static const char *const said[] = {
       "embed",     "angles",   "matmul",           "heads", "attention",
-      "norm_add",  "softcap",  "rms_norm",         "glu",   "blk.6.attn_q.weight[48,32] F16 as f16",
+      "add",       "logits",   "rms_norm",         "glu",   "blk.6.attn_q.weight[48,32] F16 as f16",
       "window 16", "window 0", "token_embd.weight"};
   for (int i = 0; i < ARRAY_LEN(said); i++)
     ck_assert_msg(strstr(b.ptr, said[i]) != NULL, "no \"%s\" in\n%s", said[i], b.ptr);
@@ -184,16 +184,22 @@ END_TEST
 
 /* ---- single operations ---- */
 
-enum { TR_ROWS = 11, TR_PAGES = 8 };
+enum { TR_ROWS = 11, TR_MOST = 72, TR_PAGES = 20, TR_INPUTS = 4 };
+struct tr_row { int token, position, type, sequence; };
 static struct {           // a machine for one tape
   struct arena memory;
   struct tape tape;
   struct kv kv;
   struct kv_layer layer;
   struct cpu cpu;
-  int32_t token[TR_ROWS], position[TR_ROWS];
-  int segment[TR_ROWS], out[TR_ROWS], pages[2][TR_PAGES];
-  struct batch_segment segments[2];
+  int n_rows;             // of two sequences; 0: TR_ROWS
+  struct tr_row rows[TR_MOST];
+  int start[2];           // positions of their first rows; 0: 2 and 9
+  int n_ids[2], pages[2][TR_PAGES], n_inputs, inputs[TR_INPUTS];
+  float *kept[TR_INPUTS]; // (n_rows, width) what was filled in
+  int32_t token[TR_MOST], position[TR_MOST], type[TR_MOST]; // of the batch
+  int segment[TR_MOST], out[TR_MOST];
+  struct batch_segment segments[TR_MOST];
   struct batch batch;
 } tr;
 
@@ -210,13 +216,12 @@ static float *tr_floats(int n, float scale) {
   return x;
 }
 
-static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool packed) {
+static struct weight *tr_experts(const struct quant *q, int rows, int cols, int n, bool packed) { // n matrices
   struct weight *w = ARENA_NEW(&tr.memory, struct weight, 1);
-  size_t blocks = (size_t)rows * (size_t)cols / (size_t)q->block, group = form_bytes(q->form, GROUP, cols);
+  const size_t each = (size_t)rows * (size_t)cols, blocks = each * (size_t)n / (size_t)q->block, group = form_bytes(q->form, GROUP, cols);
   char *raw = arena_alloc(&tr.memory, blocks, q->block_bytes, 64);
-  float *all = ARENA_NEW(&tr.memory, float, (size_t)rows * (size_t)cols);
-  for (size_t b = 0; b < blocks;
-       b++) { // random codes; scales of about 1/64, which both formats used here keep in front
+  float *all = ARENA_NEW(&tr.memory, float, each * (size_t)n);
+  for (size_t b = 0; b < blocks; b++) { // random codes; scales of about 1/64, which both formats used here keep in front
     uint16_t d = f32_to_f16(0.015f * tt_float());
     for (size_t i = 0; i < q->block_bytes; i++) raw[b * q->block_bytes + i] = (char)tt_below(256);
     memcpy(raw + b * q->block_bytes, &d, 2);
@@ -224,56 +229,116 @@ static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool 
     if (q->form == FORM_F32) memcpy(raw + b * 4, &value, 4);
     q->decode(raw + b * q->block_bytes, all + b * (size_t)q->block);
   }
-  *w = (struct weight){STR("w"), q, raw, NULL, rows, cols, !packed};
+  *w = (struct weight){.name = STR("w"), .quant = q, .file = raw, .n_rows = rows, .n_cols = cols, .n_experts = n, .lookup_only = !packed};
   if (packed) {
-    w->packed = arena_alloc(&tr.memory, form_bytes(q->form, rows, cols) + 64, 1, 64);
-    for (int r = 0; r < rows; r += GROUP)
-      form_pack_group(q, raw, rows, cols, r, (char *)w->packed + group * (size_t)(r / GROUP));
+    const size_t bytes = form_bytes(q->form, rows, cols);
+    w->packed = arena_alloc(&tr.memory, bytes * (size_t)n + 64, 1, 64);
+    for (int x = 0; x < n; x++)
+      for (int r = 0; r < rows; r += GROUP)
+        form_pack_group(q, raw + each / (size_t)q->block * q->block_bytes * (size_t)x, rows, cols, r,
+                        (char *)w->packed + bytes * (size_t)x + group * (size_t)(r / GROUP));
   }
   w->name.ptr = (const char *)all; // where tr_at finds what the weights mean; the name is not asked for
   return w;
 }
-static double tr_at(const struct weight *w, int row, int col) {
+static struct weight *tr_weight(const struct quant *q, int rows, int cols, bool packed) { return tr_experts(q, rows, cols, 1, packed); }
+
+static double tr_at(const struct weight *w, int row, int col) { // rows of all experts, one after the other
   return (double)((const float *)(const void *)w->name.ptr)[(size_t)row * (size_t)w->n_cols + (size_t)col];
 }
 
-/* Plans the tape, opens the pages and the threads; two sequences: rows 0 .. 6 from position 2, rows 7 .. 10 from 9. */
+/* Rows [first, first + n) become the batch. */
+static void tr_take(int first, int n) {
+  tr.batch = (struct batch){n, 0, n, tr.token, tr.position, tr.type, tr.segment, tr.segments, tr.out};
+  for (int i = 0; i < n; i++) {
+    const struct tr_row *r = &tr.rows[first + i];
+    if (i == 0 || r->sequence != r[-1].sequence)
+      tr.segments[tr.batch.n_segments++] = (struct batch_segment){i, 0, r->position, tr.n_ids[r->sequence], tr.pages[r->sequence]};
+    tr.segments[tr.batch.n_segments - 1].n_rows++;
+    tr.segment[i] = tr.batch.n_segments - 1;
+    tr.token[i] = r->token, tr.position[i] = r->position, tr.type[i] = r->type;
+    tr.out[i] = n - 1 - i;
+  }
+  tr.cpu.batch = &tr.batch;
+}
+
+static void tr_open(const struct kern *kern, bool exact, int n_threads) {
+  struct bk_error e = {0};
+  ck_assert(cpu_open(&tr.cpu, kern, exact, n_threads, TR_PAGES, &tr.tape, &tr.kv, &tr.memory, &e));
+  memset(tr.cpu.values, 0x7F, tr.tape.scratch_bytes); // large numbers: what is not written is not missed
+  tr_take(0, tr.n_rows);
+}
+
+/* Plans the tape, opens the pages and the threads; two sequences: of 11 rows, 0 .. 6 from position 2, 7 .. 10 from 9. */
 static void tr_ready(bool exact, enum kv_type type, int n_threads) {
   struct bk_error e = {0};
+  if (!tr.n_rows) tr.n_rows = TR_ROWS;
   if (!tr.layer.n_head_kv) tr.layer = (struct kv_layer){1, 8, 8, 0, 0, 0};
   tr.kv = (struct kv){.type = type, .layers = &tr.layer, .n_layers = 1};
   kv_layout(&tr.kv);
   ck_assert(kv_reserve(&tr.kv, 2 * TR_PAGES, &tr.memory, &e));
-  tape_plan(&tr.tape, TR_ROWS);
-  ck_assert(cpu_open(&tr.cpu, kern_get(kern_best()), exact, n_threads, TR_PAGES, &tr.tape, &tr.kv, &tr.memory, &e));
+  for (int v = 0; v < tr.tape.n_values; v++) // all are looked at afterwards
+    if (tr.tape.values[v].last < tr.tape.n_ops) tr.tape.values[v].last = tr.tape.n_ops;
+  tape_plan(&tr.tape, tr.n_rows);
   for (int s = 0; s < 2; s++) ck_assert(kv_take(&tr.kv, TR_PAGES, tr.pages[s]));
-  tr.segments[0] = (struct batch_segment){0, 7, 2, tr.pages[0]};
-  tr.segments[1] = (struct batch_segment){7, 4, 9, tr.pages[1]};
-  for (int i = 0; i < TR_ROWS; i++) {
-    tr.segment[i] = i >= 7;
-    tr.position[i] = i < 7 ? 2 + i : 9 + i - 7;
-    tr.token[i] = i * 5 % 13;
-    tr.out[i] = TR_ROWS - 1 - i;
-  }
-  tr.batch = (struct batch){TR_ROWS, 2, TR_ROWS, tr.token, tr.position, tr.segment, tr.segments, tr.out};
-  tr.cpu.batch = &tr.batch;
+  const int cut = (tr.n_rows * 2 + 1) / 3;
+  if (!tr.start[0]) tr.start[0] = 2, tr.start[1] = 9;
+  for (int i = 0; i < tr.n_rows; i++)
+    tr.rows[i] = (struct tr_row){i * 5 % 13, i < cut ? tr.start[0] + i : tr.start[1] + i - cut, i * 7 % 3, i >= cut};
+  tr.n_ids[0] = tr.start[0] + cut, tr.n_ids[1] = tr.start[1] + tr.n_rows - cut;
+  for (int i = 0; i < 2; i++) ck_assert_int_le(tr.n_ids[i], TR_PAGES * KV_PAGE);
+  tr_open(kern_get(kern_best()), exact, n_threads);
 }
 
 static void tr_end(void) {
-  pool_close(&tr.cpu.pool);
+  cpu_pool_close(&tr.cpu.pool);
   os_release(tr.kv.memory);
+  os_release(tr.memory);
 }
 
-static int tr_input(int width) { return tape_value(&tr.tape, width); } // a value that no operation makes
+static int tr_input(int width) { // a value that no operation makes
+  int v = tape_value(&tr.tape, width);
+  tr.tape.values[v].first = -1;
+  return v;
+}
 
-static void tr_fill(int value, float scale) {
-  for (int r = 0; r < TR_ROWS; r++)
-    for (int i = 0; i < tr.tape.values[value].width; i++) cpu_row(&tr.cpu, value, r)[i] = tt_float() * scale;
+static void tr_fill(int value, float scale) { // and remembers it for tr_same_bits
+  const int width = tr.tape.values[value].width;
+  ck_assert_int_lt(tr.n_inputs, TR_INPUTS);
+  tr.inputs[tr.n_inputs] = value;
+  float *kept = tr.kept[tr.n_inputs++] = tr_floats(tr.n_rows * width, scale);
+  for (int r = 0; r < tr.n_rows; r++) memcpy(cpu_row(&tr.cpu, value, r), kept + r * width, sizeof *kept * (size_t)width);
+}
+
+/* What the batch gave for a value is what its rows give one by one, in threes, on several threads, on every set. */
+static void tr_same_bits(int value) {
+  const int width = tr.tape.values[value].width;
+  const bool exact = tr.cpu.exact;
+  float *want = ARENA_NEW(&tr.memory, float, (size_t)(tr.n_rows * width));
+  for (int r = 0; r < tr.n_rows; r++) memcpy(want + r * width, cpu_row(&tr.cpu, value, r), sizeof *want * (size_t)width);
+  for (int way = 0; way < 3 + ISA_COUNT; way++) {
+    const struct kern *kern = way < 3 ? kern_get(kern_best()) : kern_get((enum os_isa)(way - 3));
+    const int step = way == 0 ? 1 : way == 1 ? 3 : way == 2 ? tr.n_rows : 7;
+    if (!kern) continue;
+    cpu_pool_close(&tr.cpu.pool);
+    tr_open(kern, exact, 1 + (way + 1) % 3);
+    for (int first = 0; first < tr.n_rows; first += step) {
+      const int n = tr.n_rows - first < step ? tr.n_rows - first : step;
+      tr_take(first, n);
+      for (int i = 0; i < tr.n_inputs; i++) {
+        const int in = tr.tape.values[tr.inputs[i]].width;
+        for (int r = 0; r < n; r++) memcpy(cpu_row(&tr.cpu, tr.inputs[i], r), tr.kept[i] + (first + r) * in, sizeof(float) * (size_t)in);
+      }
+      cpu_run(&tr.cpu, &tr.batch);
+      for (int r = 0; r < n; r++)
+        ck_assert_msg(memcmp(cpu_row(&tr.cpu, value, r), want + (first + r) * width, sizeof *want * (size_t)width) == 0,
+                      "row %d of %d, %d at once, %s, %d threads: other bits", first + r, tr.n_rows, step, kern->name, 1 + (way + 1) % 3);
+    }
+  }
 }
 
 static void tr_near(float got, double want, double scale) {
-  ck_assert_msg(fabs((double)got - want) <= 2e-6 * scale + 1e-30, "%.9g, expected %.9g of %.3g", (double)got, want,
-                scale);
+  ck_assert_msg(fabs((double)got - want) <= 2e-6 * scale + 1e-30, "%.9g, expected %.9g of %.3g", (double)got, want, scale);
 }
 
 START_TEST(op_embed) {
@@ -308,59 +373,182 @@ START_TEST(op_angles) {
 }
 END_TEST
 
-/* Every source x up to three matrices of two formats x bias or none x one and two threads. */
-START_TEST(op_matmul) {
-  enum { COLS = 64 };
-  for (int round = 0; round < 72; round++) {
-    enum source source = (enum source)(round % 3);
-    bool add = round % 4 == 3;
-    int many = add ? 1 : 1 + round / 3 % 3;
+/* += a row of a table by position and one by token type, whatever the table's format. */
+START_TEST(op_embed_add) {
+  for (int q = 0; q < 2; q++) {
     tr_begin();
-    int x = tr_input(COLS), y = tr_input(COLS), out[3];
-    float *norm = tr_floats(COLS, 2);
-    const struct weight *w[3];
-    const float *bias[3];
-    for (int i = 0; i < 3; i++) {
-      int rows = 1 + tt_below(60);
-      w[i] = tr_weight((round + i) % 2 ? &quant_f32 : &quant_q8_0, rows, COLS, true);
-      bias[i] = tt_below(2) ? tr_floats(rows, 1) : NULL;
-    }
-    struct tape_in in = source == FROM_ROWS       ? TAPE_ROWS(x)
-                        : source == FROM_RMS_NORM ? TAPE_RMS_NORM(x, norm, 1e-5f)
-                                                  : TAPE_GLU(x, y, ACT_SILU);
-    if (add) tape_matmul_add(&tr.tape, in, w[0], bias[0], out[0] = tr_input(w[0]->n_rows));
-    else tape_matmul(&tr.tape, in, many, w, round % 2 ? bias : NULL, out);
-    for (int v = 0; v < tr.tape.n_values; v++) tr.tape.values[v].last = tr.tape.n_ops; // all are looked at afterwards
-    tr_ready(true, KV_F32, 1 + round % 2);
+    struct weight *positions = tr_weight(q ? &quant_q8_0 : &quant_f32, 16, 64, false), *types = tr_weight(&quant_f32, 3, 64, q);
+    int x = tr_input(64);
+    tape_embed_add(&tr.tape, types, BY_TYPE, x);
+    tape_embed_add(&tr.tape, positions, BY_POSITION, x);
+    tr_ready(false, KV_F16, 2);
     tr_fill(x, 1);
-    tr_fill(y, 1);
-    double before[TR_ROWS][60];
-    if (add) tr_fill(out[0], 1);
-    for (int r = 0; r < TR_ROWS && add; r++)
-      for (int i = 0; i < w[0]->n_rows; i++) before[r][i] = (double)cpu_row(&tr.cpu, out[0], r)[i];
     cpu_run(&tr.cpu, &tr.batch);
-    for (int r = 0; r < TR_ROWS; r++) {
-      double input[COLS], squares = 0;
-      for (int i = 0; i < COLS; i++) squares += pow((double)cpu_row(&tr.cpu, x, r)[i], 2) / COLS;
-      for (int i = 0; i < COLS; i++) {
-        double a = (double)cpu_row(&tr.cpu, x, r)[i], b = (double)cpu_row(&tr.cpu, y, r)[i];
-        input[i] = source == FROM_ROWS  ? a
-                   : source == FROM_GLU ? a / (1 + exp(-a)) * b
-                                        : a / sqrt(squares + 1e-5) * (double)norm[i];
+    for (int r = 0; r < TR_ROWS; r++)
+      for (int i = 0; i < 64; i++) {
+        double want = (double)tr.kept[0][r * 64 + i] + tr_at(types, tr.type[r], i) + tr_at(positions, tr.position[r], i);
+        tr_near(cpu_row(&tr.cpu, x, r)[i], want, 3);
       }
-      for (int m = 0; m < many; m++)
-        for (int row = 0; row < w[m]->n_rows; row++) {
-          const float *added = add || round % 2 ? bias[m] : NULL;
-          double want = (added ? (double)added[row] : 0) + (add ? before[r][row] : 0), size = fabs(want) + 1;
-          for (int i = 0; i < COLS; i++)
-            want += tr_at(w[m], row, i) * input[i], size += fabs(tr_at(w[m], row, i) * input[i]);
-          tr_near(cpu_row(&tr.cpu, out[m], r)[row], want, size);
-        }
-    }
+    tr_same_bits(x);
     tr_end();
   }
 }
 END_TEST
+
+static double tr_act(enum activation act, double x) {
+  return act == ACT_SILU       ? x / (1 + exp(-x))
+         : act == ACT_GELU_ERF ? 0.5 * x * erfc(-x / sqrt(2))
+         : act == ACT_TANH     ? tanh(x)
+                               : 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+}
+
+static void tr_normed(double *x, const struct norm *norm, int n, int at) { // at: of the first weight
+  double mean = 0, square = 0;
+  for (int i = 0; i < n && norm->centred; i++) mean += x[i] / n;
+  for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean) / n;
+  for (int i = 0; i < n; i++)
+    x[i] = (x[i] - mean) / sqrt(square + (double)norm->eps) * (norm->weight ? (double)norm->weight[at + i] : 1) +
+           (norm->bias ? (double)norm->bias[at + i] : 0);
+}
+
+static struct norm tr_norm(int n, bool centred, bool weighted) { // layer norms always have weights
+  return (struct norm){weighted || centred ? tr_floats(n, 2) : NULL, centred && weighted ? tr_floats(n, 1) : NULL, 1e-5f, centred};
+}
+
+/* What a product reads of one row of x and y, in doubles. */
+static void tr_source(const struct tape_in *in, const float *x, const float *y, int n, double *out) {
+  for (int i = 0; i < n; i++)
+    out[i] = in->source != FROM_GLU ? (double)x[i] : tr_act(in->act, (double)x[i]) * (in->y == VALUE_NONE ? 1 : (double)y[i]);
+  if (in->source == FROM_NORM) tr_normed(out, &in->norm, n, 0);
+}
+
+/* Every source x up to three matrices of two formats x bias or none x one and two threads. */
+START_TEST(op_matmul) {
+  enum { COLS = 64 };
+  for (int round = 0; round < 72; round++) {
+    const bool add = round % 4 == 3;
+    const int many = add ? 1 : 1 + round / 3 % 3;
+    tr_begin();
+    int x = tr_input(COLS), y = tr_input(COLS), out[3];
+    struct weight *w[3];
+    for (int i = 0; i < 3; i++) {
+      const int rows = 1 + tt_below(60);
+      w[i] = tr_weight((round + i) % 2 ? &quant_f32 : &quant_q8_0, rows, COLS, true);
+      w[i]->bias = tt_below(2) ? tr_floats(rows, 1) : NULL;
+    }
+    const struct norm norm = tr_norm(COLS, round / 4 % 2, round / 8 % 2);
+    const struct tape_in in = round % 3 == 0   ? TAPE_ROWS(x)
+                              : round % 3 == 1 ? TAPE_NORM(x, norm)
+                                               : TAPE_GLU(x, round % 2 ? y : VALUE_NONE, (enum activation)(round / 3 % ACT_COUNT));
+    if (add) tape_matmul_add(&tr.tape, in, w[0], out[0] = tr_input(w[0]->n_rows));
+    else tape_matmul(&tr.tape, in, many, (const struct weight *const *)w, out);
+    tr_ready(round % 5 != 4, KV_F32, 1 + round % 2);
+    tr_fill(x, 1);
+    tr_fill(y, 1);
+    if (add) tr_fill(out[0], 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TR_ROWS && tr.cpu.exact; r++) {
+      double input[COLS];
+      tr_source(&in, tr.kept[0] + r * COLS, tr.kept[1] + r * COLS, COLS, input);
+      for (int m = 0; m < many; m++)
+        for (int row = 0; row < w[m]->n_rows; row++) {
+          double want = (w[m]->bias ? (double)w[m]->bias[row] : 0) + (add ? (double)tr.kept[2][r * w[0]->n_rows + row] : 0);
+          double size = fabs(want) + 1;
+          for (int i = 0; i < COLS; i++) want += tr_at(w[m], row, i) * input[i], size += fabs(tr_at(w[m], row, i) * input[i]);
+          tr_near(cpu_row(&tr.cpu, out[m], r)[row], want, size);
+        }
+    }
+    tr_same_bits(out[many - 1]);
+    tr_end();
+  }
+}
+END_TEST
+
+START_TEST(op_norm) { // of whole rows and of heads, in place and not, of a slice
+  enum { N = 96 };
+  static const int heads[] = {1, 2, 3, 6};
+  for (int round = 0; round < 32; round++) {
+    const int n_head = round < 16 ? heads[round % 4] : 1, each = N / n_head, column = round % 3 * 5;
+    tr_begin();
+    int all = tr_input(N + 10), x = tape_slice(&tr.tape, all, column, N), y = x;
+    const struct norm norm = tr_norm(N, round / 4 % 2, round / 8 % 2);
+    if (round < 16) tape_norm(&tr.tape, x, norm, n_head);
+    else y = tape_normed(&tr.tape, x, norm);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    tr_fill(all, 3);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TR_ROWS; r++) {
+      const float *in = tr.kept[0] + r * (N + 10);
+      for (int h = 0; h < n_head; h++) {
+        double want[N];
+        for (int i = 0; i < each; i++) want[i] = (double)in[column + h * each + i];
+        tr_normed(want, &norm, each, h * each);
+        for (int i = 0; i < each; i++) tr_near(cpu_row(&tr.cpu, y, r)[h * each + i], want[i], 4);
+      }
+      for (int i = 0; i < N + 10; i++) // beside the slice, and of what is not its own place, nothing changes
+        if (y != x || i < column || i >= column + N) ck_assert(cpu_row(&tr.cpu, all, r)[i] == in[i]);
+    }
+    tr_same_bits(y);
+    tr_end();
+  }
+}
+END_TEST
+
+START_TEST(op_join) {
+  for (int round = 0; round < 20; round++) {
+    const int n_head = 1 + tt_below(5), width[2] = {round % 7 ? 1 + tt_below(20) : 0, round % 5 ? 1 + tt_below(20) : 3};
+    struct tape_piece piece[2];
+    int in[2];
+    tr_begin();
+    for (int k = 0; k < 2; k++) { // a step of 0: all heads share the piece
+      piece[k] = (struct tape_piece){tt_below(4), tt_below(3) ? width[k] + tt_below(4) : 0, width[k]};
+      in[k] = tr_input(piece[k].column + piece[k].step * (n_head - 1) + width[k] + 1);
+    }
+    int out = tape_join(&tr.tape, n_head, in[0], piece[0], in[1], piece[1]);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    ck_assert_int_eq(tr.tape.values[out].width, n_head * (width[0] + width[1]));
+    tr_fill(in[0], 1);
+    tr_fill(in[1], 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TR_ROWS; r++)
+      for (int i = 0; i < n_head * (width[0] + width[1]); i++) {
+        const int head = i / (width[0] + width[1]), at = i % (width[0] + width[1]), k = at >= width[0];
+        ck_assert(cpu_row(&tr.cpu, out, r)[i] ==
+                  tr.kept[k][r * tr.tape.values[in[k]].width + piece[k].column + head * piece[k].step + at - k * width[0]]);
+      }
+    tr_same_bits(out);
+    tr_end();
+  }
+}
+END_TEST
+
+START_TEST(op_add) { // normed or not, scaled or not, gated or not; of a slice
+  for (int round = 0; round < 24; round++) {
+    tr_begin();
+    int x = tr_input(100), to = tr_input(40), gate = round % 2 ? tr_input(1) : VALUE_NONE, part = tape_slice(&tr.tape, x, 30, 40);
+    const struct norm none = {.eps = 0}, norm = round / 4 % 3 ? tr_norm(40, round / 4 % 3 == 1, round / 12) : none;
+    const double scale = round / 2 % 2 ? 0.75 : 1;
+    tape_add(&tr.tape, part, norm, (float)scale, gate, to);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    tr_fill(x, 3);
+    tr_fill(to, 1);
+    if (gate != VALUE_NONE) tr_fill(gate, 8);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TR_ROWS; r++) {
+      double y[40];
+      ck_assert_ptr_eq(cpu_row(&tr.cpu, part, r), cpu_row(&tr.cpu, x, r) + 30);
+      for (int i = 0; i < 40; i++) y[i] = (double)tr.kept[0][r * 100 + 30 + i];
+      if (norm.eps > 0) tr_normed(y, &norm, 40, 0);
+      const double by = scale * (gate == VALUE_NONE ? 1 : 1 / (1 + exp(-(double)tr.kept[2][r])));
+      for (int i = 0; i < 40; i++) tr_near(cpu_row(&tr.cpu, to, r)[i], (double)tr.kept[1][r * 40 + i] + by * y[i], 5);
+    }
+    tr_same_bits(to);
+    tr_end();
+  }
+}
+END_TEST
+
+/* ---- attention ---- */
 
 static void tr_rotated(double *x, const struct rope *rope, int position) {
   for (int i = 0; i < rope->n_rot / 2; i++) {
@@ -371,124 +559,351 @@ static void tr_rotated(double *x, const struct rope *rope, int position) {
   }
 }
 
-static void tr_normed(double *x, const float *norm, int n) {
-  double squares = 0;
-  for (int i = 0; i < n; i++) squares += x[i] * x[i] / n;
-  for (int i = 0; i < n && norm; i++) x[i] = x[i] / sqrt(squares + 1e-6) * (double)norm[i];
+enum { TA_HEADS = 12, TA_KV = 2, TA_DIM = 16, TA_WIDTH = 24, TA_ROWS = 40, TA_SEEN = TR_PAGES * KV_PAGE };
+static struct {
+  struct tape_heads h;
+  struct rope rope;
+  int q, k, v, o;
+  double heads[TA_ROWS][TA_HEADS][TA_DIM], own[TA_ROWS][TA_KV][TA_DIM]; // queries and keys, normed and rotated
+  double keys[2][TA_SEEN][TA_KV][TA_DIM], values[2][TA_SEEN][TA_KV][TA_WIDTH];
+} ta;
+
+/* Slopes as the paper has them: a geometric sequence for a power of two, else that of the power below and every other of
+ * that above. (Press et al., 2022, and its footnote) */
+static double ta_slope(int head, int n_head, double bias) {
+  int power = 1;
+  while (power * 2 <= n_head) power *= 2;
+  return head < power ? pow(2, -bias / power * (head + 1)) : pow(2, -bias / (2 * power) * (2 * (head - power) + 1));
 }
 
-/* Norm and rotation of q and k and their way into the pages, then attention over the pages: positions before the
- * batch's own were written by an earlier one. */
+static void ta_begin(int round) {
+  static const int starts[][2] = {{2, 9}, {50, 120}, {1, 505}}, windows[] = {0, 3, 6, 1, 50}, heads[] = {6, 8, 4, 12, 2};
+  tr_begin();
+  tr.n_rows = TA_ROWS;
+  for (int s = 0; s < 2; s++) { // also where pages are built smaller
+    const int last = TA_SEEN - TA_ROWS, start = starts[round / 2 % 3][s];
+    tr.start[s] = start < last ? start : last;
+  }
+  tr.layer = (struct kv_layer){TA_KV, TA_DIM, TA_WIDTH, 0, 0, 0};
+  const bool norms = round / 3 % 2, rotated = round % 4 != 3;
+  ta.rope = (struct rope){tr_floats(6, 1), round % 5 == 4 ? 1.5f : 1.0f, 12, round / 2 % 2};
+  ta.h = (struct tape_heads){.n_head = heads[round / 3 % 5], .n_head_kv = TA_KV, .head_dim = TA_DIM, .value_dim = TA_WIDTH,
+                             .window = windows[round % 5], .eps = 1e-6f, .rope = rotated ? &ta.rope : NULL, .scale = 0.25f,
+                             .q_norm = norms ? tr_floats(TA_DIM, 2) : NULL, .k_norm = norms ? tr_floats(TA_DIM, 2) : NULL,
+                             .softcap = round % 6 == 5 ? 4.0f : 0.0f, .both_ways = round / 4 % 2};
+  if (round % 6 == 1 || round % 6 == 4) ta.h.alibi = round % 4 == 2 ? 5.0f : 8.0f;
+  ta.q = tr_input(ta.h.n_head * TA_DIM), ta.k = tr_input(TA_KV * TA_DIM), ta.v = tr_input(TA_KV * TA_WIDTH);
+  if (rotated) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
+  ta.o = tape_attention(&tr.tape, &ta.h, ta.q, ta.k, ta.v);
+}
+
+/* Positions before the batch's own were written by an earlier one; what is behind the end is rubbish. */
+static void ta_fill(void) {
+  memset(tr.kv.pages, 0xFF, tr.kv.page_bytes * (size_t)tr.kv.n_pages);
+  for (int s = 0; s < 2; s++)
+    for (int at = 0; at < tr.start[s]; at++)
+      for (int kv = 0; kv < TA_KV; kv++) {
+        float key[TA_DIM], value[TA_WIDTH];
+        const int page = tr.pages[s][at / KV_PAGE];
+        for (int d = 0; d < TA_DIM; d++) key[d] = tt_float();
+        for (int d = 0; d < TA_WIDTH; d++) value[d] = tt_float();
+        kv_put_key(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, page, 0, kv), TA_DIM, at % KV_PAGE, key);
+        kv_put_value(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, page, 0, kv), TA_WIDTH, at % KV_PAGE, value);
+      }
+  tr_fill(ta.q, 2);
+  tr_fill(ta.k, 2);
+  tr_fill(ta.v, 1);
+  for (int r = 0; r < TA_ROWS; r++)
+    for (int i = 0; i < ta.h.n_head + TA_KV; i++) {
+      const bool query = i < ta.h.n_head;
+      double *x = query ? ta.heads[r][i] : ta.own[r][i - ta.h.n_head];
+      const float *from = query ? tr.kept[0] + (r * ta.h.n_head + i) * TA_DIM : tr.kept[1] + (r * TA_KV + i - ta.h.n_head) * TA_DIM;
+      const struct norm norm = {.weight = query ? ta.h.q_norm : ta.h.k_norm, .eps = 1e-6f};
+      for (int d = 0; d < TA_DIM; d++) x[d] = (double)from[d];
+      if (norm.weight) tr_normed(x, &norm, TA_DIM, 0);
+      if (ta.h.rope) tr_rotated(x, &ta.rope, tr.position[r]);
+    }
+}
+
+/* What the pages hold after the run; the rows' own keys and values arrived, as far as their type lets them. */
+static void ta_read(enum kv_type type) {
+  for (int s = 0; s < 2; s++)
+    for (int at = 0; at < tr.n_ids[s]; at++)
+      for (int kv = 0; kv < TA_KV; kv++) {
+        const char *k = kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), *v = kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv);
+        for (int d = 0; d < TA_DIM; d++) ta.keys[s][at][kv][d] = (double)kvt_key(type, k, TA_DIM, at % KV_PAGE, d);
+        for (int d = 0; d < TA_WIDTH; d++) ta.values[s][at][kv][d] = (double)kvt_value(type, v, TA_WIDTH, at % KV_PAGE, d);
+      }
+  for (int r = 0; r < TA_ROWS; r++)
+    for (int kv = 0; kv < TA_KV; kv++) {
+      const struct tr_row *row = &tr.rows[r];
+      double most = 0;
+      for (int d = 0; d < TA_DIM; d++) most = fabs(ta.own[r][kv][d]) > most ? fabs(ta.own[r][kv][d]) : most;
+      for (int d = 0; d < TA_DIM; d++)
+        ck_assert(fabs(ta.keys[row->sequence][row->position][kv][d] - ta.own[r][kv][d]) <= kvt_bound(type, (float)most) + 2e-6 * most);
+      for (int d = 0; d < TA_WIDTH; d++)
+        ck_assert(fabs(ta.values[row->sequence][row->position][kv][d] - (double)tr.kept[2][(r * TA_KV + kv) * TA_WIDTH + d]) <=
+                  kvt_bound(type, 1));
+    }
+}
+
+static void ta_check_head(int r, int head, enum kv_type type) {
+  static double p[TA_SEEN];
+  const int s = tr.rows[r].sequence, now = tr.rows[r].position, kv = head / (ta.h.n_head / TA_KV);
+  double total = 0, most = -1e300;
+  for (int at = 0; at < tr.n_ids[s]; at++) {
+    const int away = at < now ? now - at : at - now;
+    const bool seen = ta.h.both_ways ? !ta.h.window || away <= ta.h.window / 2 : at <= now && (!ta.h.window || away < ta.h.window);
+    p[at] = 0;
+    for (int d = 0; d < TA_DIM; d++) p[at] += ta.heads[r][head][d] * 0.25 * ta.keys[s][at][kv][d];
+    if (ta.h.alibi > 0) p[at] -= away * ta_slope(head, ta.h.n_head, (double)ta.h.alibi);
+    if (ta.h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
+    if (!seen) p[at] = -INFINITY;
+    most = p[at] > most ? p[at] : most;
+  }
+  for (int at = 0; at < tr.n_ids[s]; at++) total += p[at] = exp(p[at] - most);
+  for (int d = 0; d < TA_WIDTH; d++) {
+    double want = 0;
+    for (int at = 0; at < tr.n_ids[s]; at++) want += p[at] / total * ta.values[s][at][kv][d];
+    // scores of up to 40 carry their own rounding, and queries and weights theirs
+    tr_near(cpu_row(&tr.cpu, ta.o, r)[head * TA_WIDTH + d], want, type == KV_F32 ? 10 : 300);
+  }
+}
+
+/* Norm and rotation of q and k and their way into the pages, then attention over the pages: forwards, both ways, in windows, with
+ * biases for the distance. */
 START_TEST(op_heads_and_attention) {
-  enum { HEADS = 6, KV = 2, DIM = 16, WIDTH = 24 };
-  for (int round = 0; round < 24; round++) {
-    enum kv_type type = (enum kv_type)(round % 3);
-    bool norms = round / 3 % 2;
-    tr_begin();
-    tr.layer = (struct kv_layer){KV, DIM, WIDTH, 0, 0, 0};
-    struct rope rope = {tr_floats(6, 1), round % 5 == 4 ? 1.5f : 1.0f, 12, round / 2 % 2};
-    int q = tr_input(HEADS * DIM), k = tr_input(KV * DIM), v = tr_input(KV * WIDTH);
-    struct tape_heads h = {.n_head = HEADS,
-                           .n_head_kv = KV,
-                           .head_dim = DIM,
-                           .value_dim = WIDTH,
-                           .window = round % 4 == 1 ? 3 : 0,
-                           .q_norm = norms ? tr_floats(DIM, 2) : NULL,
-                           .k_norm = norms ? tr_floats(DIM, 2) : NULL,
-                           .eps = 1e-6f,
-                           .rope = round % 4 == 3 ? NULL : &rope,
-                           .scale = 0.25f,
-                           .softcap = round % 6 == 5 ? 4.0f : 0.0f};
-    if (h.rope) h.angles = tape_angles(&tr.tape, &rope);
-    int o = tape_attention(&tr.tape, &h, q, k, v);
-    tr_ready(false, type, 1 + round % 2);
-    double keys[2][16][KV][DIM], values[2][16][KV][WIDTH];
-    for (int s = 0; s < 2; s++) // what is there already
-      for (int at = 0; at < 16; at++)
-        for (int kv = 0; kv < KV; kv++) {
-          float key[DIM], value[WIDTH];
-          for (int d = 0; d < DIM; d++) key[d] = tt_float();
-          for (int d = 0; d < WIDTH; d++) value[d] = tt_float();
-          kv_put_key(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), DIM, at % KV_PAGE, key);
-          kv_put_value(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv), WIDTH, at % KV_PAGE, value);
-        }
-    tr_fill(q, 2);
-    tr_fill(k, 2);
-    tr_fill(v, 1);
-    double heads[TR_ROWS][HEADS * DIM], raw_k[TR_ROWS][KV * DIM], raw_v[TR_ROWS][KV * WIDTH];
-    for (int r = 0; r < TR_ROWS; r++) {
-      for (int i = 0; i < HEADS * DIM; i++) heads[r][i] = (double)cpu_row(&tr.cpu, q, r)[i];
-      for (int i = 0; i < KV * DIM; i++) raw_k[r][i] = (double)cpu_row(&tr.cpu, k, r)[i];
-      for (int i = 0; i < KV * WIDTH; i++) raw_v[r][i] = (double)cpu_row(&tr.cpu, v, r)[i];
-      for (int i = 0; i < HEADS + KV; i++) {
-        double *head = i < HEADS ? heads[r] + DIM * i : raw_k[r] + DIM * (i - HEADS);
-        tr_normed(head, i < HEADS ? h.q_norm : h.k_norm, DIM);
-        if (h.rope) tr_rotated(head, &rope, tr.position[r]);
-      }
-    }
+  for (int round = 0; round < 60; round++) {
+    const enum kv_type type = (enum kv_type)(round % 3);
+    ta_begin(round);
+    tr_ready(false, type, 1 + round % 3);
+    ta_fill();
     cpu_run(&tr.cpu, &tr.batch);
-    for (int s = 0; s < 2; s++)
-      for (int at = 0; at < 16; at++)
-        for (int kv = 0; kv < KV; kv++) {
-          const char *page_k = kv_keys(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv),
-                     *page_v = kv_values(&tr.kv, tr.pages[s][at / KV_PAGE], 0, kv);
-          for (int d = 0; d < DIM; d++) keys[s][at][kv][d] = (double)kvt_key(type, page_k, DIM, at % KV_PAGE, d);
-          for (int d = 0; d < WIDTH; d++)
-            values[s][at][kv][d] = (double)kvt_value(type, page_v, WIDTH, at % KV_PAGE, d);
-        }
-    for (int r = 0; r < TR_ROWS; r++) {
-      int s = tr.segment[r], now = tr.position[r];
-      for (int kv = 0; kv < KV; kv++) { // the row's own key and value arrived, as far as their type lets them
-        double most = 0;
-        for (int d = 0; d < DIM; d++) most = fabs(raw_k[r][kv * DIM + d]) > most ? fabs(raw_k[r][kv * DIM + d]) : most;
-        for (int d = 0; d < DIM; d++)
-          ck_assert(fabs(keys[s][now][kv][d] - raw_k[r][kv * DIM + d]) <=
-                    kvt_bound(type, (float)most) + 2e-6 * most);
-        for (int d = 0; d < WIDTH; d++)
-          ck_assert(fabs(values[s][now][kv][d] - raw_v[r][kv * WIDTH + d]) <= kvt_bound(type, 1));
-      }
-      for (int i = 0; i < HEADS; i++) {
-        double p[16], total = 0;
-        int kv = i / (HEADS / KV);
-        int first = h.window && now >= h.window ? now - h.window + 1 : 0;
-        for (int at = first; at <= now; at++) {
-          p[at] = 0;
-          for (int d = 0; d < DIM; d++) p[at] += heads[r][DIM * i + d] * 0.25 * keys[s][at][kv][d];
-          if (h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
-          total += p[at] = exp(p[at]);
-        }
-        for (int d = 0; d < WIDTH; d++) {
-          double want = 0;
-          for (int at = first; at <= now; at++) want += p[at] / total * values[s][at][kv][d];
-          // scores of up to 40 carry their own rounding, and queries and weights theirs
-          tr_near(cpu_row(&tr.cpu, o, r)[WIDTH * i + d], want, type == KV_F32 ? 10 : 300);
-        }
-      }
-    }
+    ta_read(type);
+    for (int r = 0; r < TA_ROWS; r++)
+      for (int i = 0; i < ta.h.n_head; i++) ta_check_head(r, i, type);
+    tr_same_bits(ta.o);
     tr_end();
   }
 }
 END_TEST
 
-START_TEST(op_norm_add_and_slice) {
-  tr_begin();
-  int x = tr_input(100), to = tr_input(40), part = tape_slice(&tr.tape, x, 30, 40);
-  float *norm = tr_floats(40, 2);
-  tape_norm_add(&tr.tape, part, norm, 1e-6f, to);
-  tr_ready(false, KV_F16, 1);
-  tr_fill(x, 3);
-  tr_fill(to, 1);
-  float before[TR_ROWS][40];
-  for (int r = 0; r < TR_ROWS; r++) memcpy(before[r], cpu_row(&tr.cpu, to, r), sizeof before[r]);
-  cpu_run(&tr.cpu, &tr.batch);
-  for (int r = 0; r < TR_ROWS; r++) {
-    double y[40];
-    ck_assert_ptr_eq(cpu_row(&tr.cpu, part, r), cpu_row(&tr.cpu, x, r) + 30);
-    for (int i = 0; i < 40; i++) y[i] = (double)cpu_row(&tr.cpu, x, r)[30 + i];
-    tr_normed(y, norm, 40);
-    for (int i = 0; i < 40; i++) tr_near(cpu_row(&tr.cpu, to, r)[i], (double)before[r][i] + y[i], 3);
+/* ---- mixtures of experts ---- */
+
+enum { TX_EXPERTS = 40, TX_USED = 6 };
+
+/* The chosen experts and their weights, from the definitions: scores by softmax or sigmoid, plus a bias for the choice alone; the
+ * groups with the largest sum of their two best scores (without a bias: with the best); of equal ones the first. */
+static void tx_route(const struct tape_route *r, const float *logits, int *chosen, double *weight) {
+  double score[TX_EXPERTS], probability[TX_EXPERTS], group[TX_EXPERTS], most = -1e300, total = 0;
+  const int each = r->n_group > 1 ? r->n_expert / r->n_group : r->n_expert, n_group = r->n_expert / each;
+  bool open[TX_EXPERTS] = {0}, taken[TX_EXPERTS] = {0};
+  for (int i = 0; i < r->n_expert; i++) most = (double)logits[i] > most ? (double)logits[i] : most;
+  for (int i = 0; i < r->n_expert; i++) total += exp((double)logits[i] - most);
+  for (int i = 0; i < r->n_expert; i++) {
+    const double x = (double)logits[i];
+    probability[i] = r->gate == GATE_SIGMOID ? 1 / (1 + exp(-x)) : r->gate == GATE_SOFTMAX ? exp(x - most) / total : x;
+    score[i] = (double)(float)(probability[i] + (r->bias ? (double)r->bias[i] : 0)); // equal ones stay equal
   }
-  tr_end();
+  for (int j = 0; j < n_group; j++) {
+    double best = -1e300, second = -1e300;
+    for (int i = j * each; i < (j + 1) * each; i++)
+      if (score[i] > best) second = best, best = score[i];
+      else if (score[i] > second) second = score[i];
+    group[j] = r->bias && each > 1 ? best + second : best;
+  }
+  for (int k = 0; k < (r->n_group > 1 ? r->n_group_used : 1); k++) {
+    int best = -1;
+    for (int j = 0; j < n_group; j++)
+      if (!open[j] && (best < 0 || group[j] > group[best])) best = j;
+    open[best] = true;
+  }
+  total = 0;
+  for (int k = 0; k < r->n_used; k++) {
+    int best = -1;
+    for (int i = 0; i < r->n_expert; i++)
+      if (open[i / each] && !taken[i] && (best < 0 || score[i] > score[best])) best = i;
+    taken[best] = true;
+    chosen[k] = best;
+    total += weight[k] = r->gate == GATE_SOFTMAX_USED ? exp(probability[best] - most) : probability[best];
+  }
+  const double by = (double)r->scale / (r->normalised || r->gate == GATE_SOFTMAX_USED ? total : 1);
+  for (int k = 0; k < r->n_used; k++) weight[k] *= by;
+}
+
+static struct tape_route tx_some_route(int round) {
+  static const int sizes[][4] = {{1, 1, 0, 0}, {8, 2, 0, 0}, {12, 4, 4, 2}, {40, 6, 8, 3}, {5, 5, 1, 1}, {16, 3, 16, 5}, {2, 1, 0, 0}};
+  const int *n = sizes[round % 7];
+  struct tape_route r = {.n_expert = n[0], .n_used = n[1], .n_group = n[2], .n_group_used = n[3], .normalised = round / 2 % 2,
+                         .scale = round % 5 == 2 ? 2.5f : 1.0f};
+  r.gate = round % 3 == 0 ? GATE_SOFTMAX : round % 3 == 1 ? GATE_SIGMOID : GATE_SOFTMAX_USED;
+  if (round / 3 % 2) r.bias = tr_floats(r.n_expert, 0.3f);
+  return r;
+}
+
+/* Chosen experts and the places of the pairs: all in range, every pair once, those of an expert together and by rows. */
+static void tx_check_pairs(const struct tape_route *r, int n_rows) {
+  const struct cpu_pairs *p = &tr.cpu.pairs;
+  bool seen[TR_MOST * TX_USED] = {0};
+  ck_assert(p->first[0] == 0 && p->first[r->n_expert] == n_rows * r->n_used);
+  for (int i = 0; i < n_rows * r->n_used; i++) {
+    ck_assert(p->chosen[i] >= 0 && p->chosen[i] < r->n_expert && p->at[i] >= 0 && p->at[i] < n_rows * r->n_used && !seen[p->at[i]]);
+    seen[p->at[i]] = true;
+    ck_assert(p->row[p->at[i]] == i / r->n_used);
+    ck_assert(p->at[i] >= p->first[p->chosen[i]] && p->at[i] < p->first[p->chosen[i] + 1]);
+  }
+  for (int e = 0; e < r->n_expert; e++)
+    for (int i = p->first[e] + 1; i < p->first[e + 1]; i++) ck_assert_int_ge(p->row[i], p->row[i - 1]);
+}
+
+START_TEST(op_route) {
+  for (int round = 0; round < 84; round++) {
+    tr_begin();
+    const struct tape_route route = tx_some_route(round);
+    int x = tr_input(route.n_expert), weights = tape_route(&tr.tape, &route, x);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    tr_fill(x, 4);
+    const bool ties = round / 7 % 2;
+    for (int i = 0; i < TR_ROWS * route.n_expert && ties; i++) tr.kept[0][i] = (float)(int)tr.kept[0][i]; // many are equal
+    for (int r = 0; r < TR_ROWS; r++)
+      memcpy(cpu_row(&tr.cpu, x, r), tr.kept[0] + r * route.n_expert, sizeof(float) * (size_t)route.n_expert);
+    cpu_run(&tr.cpu, &tr.batch);
+    tx_check_pairs(&route, TR_ROWS);
+    for (int r = 0; r < TR_ROWS; r++) {
+      int chosen[TX_USED];
+      double weight[TX_USED];
+      tx_route(&route, tr.kept[0] + r * route.n_expert, chosen, weight);
+      for (int k = 0; k < route.n_used; k++) {
+        ck_assert_msg(tr.cpu.pairs.chosen[r * route.n_used + k] == chosen[k], "round %d, row %d: expert %d, expected %d", round, r,
+                      tr.cpu.pairs.chosen[r * route.n_used + k], chosen[k]);
+        tr_near(cpu_row(&tr.cpu, weights, r)[k], weight[k], (double)route.scale);
+      }
+    }
+    tr_same_bits(weights);
+    tr_end();
+  }
+}
+END_TEST
+
+/* ---- their feed-forward, as an architecture would write it: y += scale * sum of weight * (act(x gate) * (x up)) down ---- */
+
+enum { TX_COLS = 64, TX_FF = 96, TX_OUT = 57 };
+static struct {
+  struct tape_route route;
+  struct weight *gate, *up, *down;
+  int x, logits, to;
+  double scale;
+} tx;
+
+static void tx_begin(int round) {
+  static const int rows[] = {1, 2, 3, 5, 11, 16, 17, 33, 70}, ffs[] = {96, 32, 33, 64, 7}, outs[] = {57, 16, 40};
+  tr_begin();
+  tr.n_rows = rows[round % 9];
+  tx.route = tx_some_route(round);
+  tx.scale = round % 4 == 1 ? 0.25 : 1;
+  const int ff = ffs[round % 5], out = outs[round / 3 % 3], n = tx.route.n_expert;
+  const bool floats = ff % BLOCK != 0;
+  tx.gate = tr_experts(round % 4 ? &quant_q8_0 : &quant_f32, ff, TX_COLS, n, true);
+  tx.up = tr_experts(round / 2 % 4 ? &quant_q8_0 : &quant_f32, ff, TX_COLS, n, true); // where they differ: two operations
+  tx.down = tr_experts(floats || round % 3 == 0 ? &quant_f32 : &quant_q8_0, out, ff, n, true);
+  tx.x = tr_input(TX_COLS), tx.logits = tr_input(n), tx.to = tr_input(out);
+  const struct weight *both[] = {tx.gate, tx.up}, *down[] = {tx.down};
+  int weights = tape_route(&tr.tape, &tx.route, tx.logits), act[2], y;
+  tape_experts(&tr.tape, TAPE_ROWS(tx.x), &tx.route, weights, 2, both, act);
+  tape_experts(&tr.tape, TAPE_GLU(act[0], act[1], ACT_SILU), &tx.route, weights, 1, down, &y);
+  tape_mix(&tr.tape, &tx.route, y, weights, (float)tx.scale, tx.to);
+}
+
+/* Weights of experts that no row chooses become numbers that would show. */
+static void tx_poison(void) {
+  bool used[TX_EXPERTS] = {0};
+  for (int r = 0; r < tr.n_rows; r++) {
+    int chosen[TX_USED];
+    double weight[TX_USED];
+    tx_route(&tx.route, tr.kept[1] + r * tx.route.n_expert, chosen, weight);
+    for (int k = 0; k < tx.route.n_used; k++) used[chosen[k]] = true;
+  }
+  struct weight *const all[] = {tx.gate, tx.up, tx.down};
+  for (int i = 0; i < 3; i++) {
+    const size_t bytes = form_bytes(all[i]->quant->form, all[i]->n_rows, all[i]->n_cols);
+    for (int e = 0; e < tx.route.n_expert; e++)
+      if (!used[e]) memset((char *)all[i]->packed + bytes * (size_t)e, 0xFF, bytes);
+  }
+}
+
+static void tx_check_row(int r) {
+  int chosen[TX_USED];
+  double weight[TX_USED], act[TX_FF];
+  const int ff = tx.gate->n_rows, out = tx.down->n_rows;
+  const float *x = tr.kept[0] + r * TX_COLS;
+  double want[TX_OUT], size[TX_OUT];
+  for (int i = 0; i < out; i++) want[i] = (double)tr.kept[2][r * out + i], size[i] = fabs(want[i]) + 1;
+  tx_route(&tx.route, tr.kept[1] + r * tx.route.n_expert, chosen, weight);
+  for (int k = 0; k < tx.route.n_used; k++) {
+    for (int i = 0; i < ff; i++) {
+      double gate = 0, up = 0;
+      for (int c = 0; c < TX_COLS; c++) gate += tr_at(tx.gate, chosen[k] * ff + i, c) * (double)x[c];
+      for (int c = 0; c < TX_COLS; c++) up += tr_at(tx.up, chosen[k] * ff + i, c) * (double)x[c];
+      act[i] = tr_act(ACT_SILU, gate) * up;
+    }
+    for (int i = 0; i < out; i++)
+      for (int c = 0; c < ff; c++) {
+        const double term = tx.scale * weight[k] * tr_at(tx.down, chosen[k] * out + i, c) * act[c];
+        want[i] += term, size[i] += fabs(term);
+      }
+  }
+  for (int i = 0; i < out; i++) tr_near(cpu_row(&tr.cpu, tx.to, r)[i], want[i], 2 * size[i]);
+}
+
+START_TEST(op_experts) { // float activations against doubles, and int8 ones with themselves
+  for (int round = 0; round < 63; round++)
+    for (int exact = 0; exact < 2; exact++) {
+      tx_begin(round);
+      tr_ready(exact, KV_F16, 1 + round % 3);
+      tt_check_plan(&tr.tape);
+      tr_fill(tx.x, 1);
+      tr_fill(tx.logits, 4);
+      tr_fill(tx.to, 1);
+      tx_poison();
+      cpu_run(&tr.cpu, &tr.batch);
+      tx_check_pairs(&tx.route, tr.n_rows);
+      for (int r = 0; r < tr.n_rows; r++)
+        if (exact) tx_check_row(r);
+        else for (int i = 0; i < tx.down->n_rows; i++) ck_assert(fabsf(cpu_row(&tr.cpu, tx.to, r)[i]) < 1e4f);
+      tr_same_bits(tx.to);
+      tr_end();
+    }
+}
+END_TEST
+
+/* Logits and rows that are no numbers hurt their own row alone, and nothing is read or written elsewhere. */
+START_TEST(op_experts_no_numbers) {
+  static const uint32_t bad[] = {0x7FC00000u, 0xFF800000u, 0x7F800000u};
+  static float want[TR_MOST][TX_OUT];
+  for (int round = 0; round < 63; round++) {
+    tx_begin(round);
+    tr_ready(false, KV_F16, 1 + round % 3);
+    const int n = tx.route.n_expert, out = tx.down->n_rows;
+    tr_fill(tx.x, 1);
+    tr_fill(tx.logits, 4);
+    tr_fill(tx.to, 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < tr.n_rows; r++) memcpy(want[r], cpu_row(&tr.cpu, tx.to, r), sizeof(float) * (size_t)out);
+    for (int r = 0; r < tr.n_rows; r++) {
+      memcpy(cpu_row(&tr.cpu, tx.x, r), tr.kept[0] + r * TX_COLS, sizeof(float) * TX_COLS);
+      memcpy(cpu_row(&tr.cpu, tx.to, r), tr.kept[2] + r * out, sizeof(float) * (size_t)out);
+      float *logits = cpu_row(&tr.cpu, tx.logits, r);
+      memcpy(logits, tr.kept[1] + r * n, sizeof(float) * (size_t)n);
+      for (int i = 0; i < n && r % 3 == 1; i++)
+        if (round / 3 % 2 || tt_below(3) == 0) logits[i] = f32_from_bits(bad[round % 3]); // all of a row, or some
+      if (r % 6 == 2) cpu_row(&tr.cpu, tx.x, r)[5] = f32_from_bits(bad[0]);
+    }
+    cpu_run(&tr.cpu, &tr.batch);
+    tx_check_pairs(&tx.route, tr.n_rows);
+    for (int r = 0; r < tr.n_rows; r++)
+      if (r % 3 != 1 && r % 6 != 2) ck_assert(memcmp(want[r], cpu_row(&tr.cpu, tx.to, r), sizeof(float) * (size_t)out) == 0);
+    tr_end();
+  }
 }
 END_TEST
 
@@ -498,10 +913,10 @@ START_TEST(op_head_and_softcap) {
   struct weight *w = tr_weight(&quant_f32, 21, 48, true);
   const struct weight *list[1] = {w};
   int x = tr_input(48), out[1];
-  tape_softcap(&tr.tape, tr_input(8), 5); // an operation before the head, on all rows
+  tape_logits(&tr.tape, tr_input(8), 1, 5); // an operation before the head, on all rows
   int input = tape_head(&tr.tape, x);
-  tape_matmul(&tr.tape, TAPE_ROWS(input), 1, list, NULL, out);
-  tape_softcap(&tr.tape, out[0], 2);
+  tape_matmul(&tr.tape, TAPE_ROWS(input), 1, list, out);
+  tape_logits(&tr.tape, out[0], 0.5f, 2);
   tape_result(&tr.tape, out[0]);
   tr_ready(false, KV_F16, 2);
   tr_fill(x, 1);
@@ -515,7 +930,7 @@ START_TEST(op_head_and_softcap) {
       for (int row = 0; row < 21; row++) {
         double want = 0;
         for (int i = 0; i < 48; i++) want += tr_at(w, row, i) * (double)cpu_row(&tr.cpu, x, tr.out[first + k])[i];
-        tr_near(logits[stride * (size_t)k + (size_t)row], 2 * tanh(want / 2), 48);
+        tr_near(logits[stride * (size_t)k + (size_t)row], 2 * tanh(want / 4), 48);
       }
   }
   tr_end();
@@ -529,10 +944,16 @@ static Suite *tape_suite(void) {
   tcase_add_test(t, tape_model_plans);
   tcase_add_test(t, tape_prints);
   tcase_add_test(t, op_embed);
+  tcase_add_test(t, op_embed_add);
   tcase_add_test(t, op_angles);
   tcase_add_test(t, op_matmul);
   tcase_add_test(t, op_heads_and_attention);
-  tcase_add_test(t, op_norm_add_and_slice);
+  tcase_add_test(t, op_norm);
+  tcase_add_test(t, op_route);
+  tcase_add_test(t, op_experts);
+  tcase_add_test(t, op_experts_no_numbers);
+  tcase_add_test(t, op_join);
+  tcase_add_test(t, op_add);
   tcase_add_test(t, op_head_and_softcap);
   tcase_set_timeout(t, 60);
   suite_add_tcase(s, t);

@@ -1,0 +1,44 @@
+/* arch/jina_bert_v2.c -- Jina BERT 2: BERT with a gated feed-forward, whose scores fall with the distance instead of positions
+ * being learned (ALiBi). (Guenther et al., 2023) */
+static const struct key_row jina_bert_v2_own_keys[] = {
+  KEY_MAY_FLOAT("attention.max_alibi_bias", alibi, 0, 1e3, 8),
+  {0},
+};
+static const struct key_row *const jina_bert_v2_keys[] = {keys_decoder, keys_layer_norm, jina_bert_v2_own_keys, NULL};
+
+static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm, NULL};
+
+static void jina_bert_v2_forward(struct tape *t, const struct model *m) {
+  int x = block_encoder_input(t, m);
+  for (int i = 0; i < (int)m->hp.n_layer; i++) {
+    struct tape_heads h = block_heads(m, i, VALUE_NONE);
+    h.rope = NULL;
+    block_post_norm(t, m, i, &h, ACT_GELU_ERF, x);
+  }
+  block_head(t, m, x);
+}
+
+static const struct hf jina_bert_v2_hf = {
+  .classes = "JinaBertModel JinaBertForMaskedLM", .prefixes = "bert", .layer = "encoder.layer", .left_out = "pooler. cls.",
+  .keys = HF_ENCODER_KEYS HF_TYPES_KEY,
+  .tensors = HF_ENCODER
+    ".attention.self.query .attn_q\n"
+    ".attention.self.key .attn_k\n"
+    ".attention.self.value .attn_v\n"
+    ".attention.self.layer_norm_q .attn_q_norm\n"
+    ".attention.self.layer_norm_k .attn_k_norm\n"
+    ".attention.output.dense .attn_output\n"
+    ".attention.output.LayerNorm .attn_output_norm\n"
+    ".layer_norm_1 .attn_norm_2\n"
+    ".layer_norm_2 .layer_output_norm\n"
+    ".mlp.gated_layers .ffn_gate part:1,0,intermediate_size\n"
+    ".mlp.gated_layers .ffn_up part:1,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_up part:1,0,intermediate_size\n"
+    ".mlp.up_gated_layer .ffn_gate part:1,intermediate_size\n"
+    ".mlp.wo .ffn_down\n"
+    ".mlp.down_layer .ffn_down\n"
+    ".mlp.layernorm .layer_output_norm\n"};
+
+static const struct arch arch_jina_bert_v2 = {
+  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .forward = jina_bert_v2_forward,
+                                              .hf = &jina_bert_v2_hf};

@@ -1,0 +1,31 @@
+/* arch/nomic_bert.c -- Nomic BERT: BERT with rotated positions and a gated feed-forward. (Nussbaum et al., 2024) */
+static const struct key_row *const nomic_bert_keys[] = {keys_decoder, keys_layer_norm, keys_rope, NULL};
+
+static const struct tensor_row *const nomic_bert_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm, NULL};
+
+static void nomic_bert_forward(struct tape *t, const struct model *m) {
+  int x = block_encoder_input(t, m), angles = tape_angles(t, &m->rope);
+  for (int i = 0; i < (int)m->hp.n_layer; i++) {
+    struct tape_heads h = block_heads(m, i, angles);
+    block_post_norm(t, m, i, &h, ACT_SILU, x);
+  }
+  block_head(t, m, x);
+}
+
+static const struct hf nomic_bert_hf = {
+  .classes = "NomicBertModel", .prefixes = "bert", .layer = "encoder.layers", .left_out = "pooler. cls.",
+  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
+    "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" // what they were trained with
+    "rope.freq_base f rotary_emb_base|10000\n",
+  .tensors = HF_ENCODER
+    "emb_ln token_embd_norm\n"
+    ".attn.Wqkv .attn_qkv\n"
+    ".attn.out_proj .attn_output\n"
+    ".norm1 .attn_output_norm\n"
+    ".mlp.fc11 .ffn_up\n"
+    ".mlp.fc12 .ffn_gate\n"
+    ".mlp.fc2 .ffn_down\n"
+    ".norm2 .layer_output_norm\n"};
+
+static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys, .tensors = nomic_bert_tensors,
+                                            .rope_neox = true, .centred = true, .forward = nomic_bert_forward, .hf = &nomic_bert_hf};

@@ -1,0 +1,52 @@
+/* pool.c -- hidden states -> one vector of a sequence. Rows come in the order of positions and are summed in that order, so
+ * a vector depends neither on how the sequence was cut into steps nor on what was computed beside it.
+ * SPDX-License-Identifier: MIT */
+
+struct pool {
+  enum pooling kind; // POOL_MEAN, POOL_CLS or POOL_LAST
+  int n;             // floats of a vector
+  double *sum;       // (n)
+  int count;         // rows in it
+};
+
+/* How a model's rows are pooled where nobody says: as its file has it, else their mean; a ranker reads its first. */
+static enum pooling pool_kind(const struct hparams *hp) {
+  return hp->pooling == POOL_NONE ? POOL_MEAN : hp->pooling == POOL_RANK ? POOL_CLS : (enum pooling)hp->pooling;
+}
+
+/* Where a ranker's head reads, the first row of an encoder, the last of a decoder, and what its labels mean together: a
+ * decoder's two are "yes" and "no", and the score is by how much the first exceeds the second. */
+static int pool_score_position(const struct hparams *hp, int n_ids) { return hp->causal ? n_ids - 1 : 0; }
+static float pool_score(const struct hparams *hp, const float *labels) {
+  return hp->causal && hp->n_labels == 2 ? labels[0] - labels[1] : labels[0];
+}
+
+static bool pool_new(struct pool *p, enum pooling kind, int n, struct arena *a) {
+  *p = (struct pool){kind, n, ARENA_NEW(a, double, (size_t)n), 0};
+  return p->sum != NULL;
+}
+
+static void pool_clear(struct pool *p) { // for another sequence
+  memset(p->sum, 0, sizeof *p->sum * (size_t)p->n);
+  p->count = 0;
+}
+
+/* Whether the row at a position of a sequence of n_ids is needed. */
+static bool pool_wants(const struct pool *p, int position, int n_ids) {
+  return p->kind == POOL_MEAN || position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
+}
+
+static void pool_row(struct pool *p, const float *x) {
+  for (int i = 0; i < p->n; i++) p->sum[i] += (double)x[i];
+  p->count++;
+}
+
+/* The vector, of length 1 (all zeros stay that). False if it holds a NaN or an infinity. out (n) */
+static bool pool_vector(const struct pool *p, float *out) {
+  double squares = 0;
+  for (int i = 0; i < p->n; i++) squares += p->sum[i] * p->sum[i];
+  if (!(squares < 1e300)) return false;
+  const double scale = squares > 0 ? kern_exp(-0.5 * kern_log(squares)) : 0; // the number of rows cancels out
+  for (int i = 0; i < p->n; i++) out[i] = (float)(p->sum[i] * scale);
+  return true;
+}
