@@ -692,8 +692,9 @@ static void tokenizer_name_specials(struct tokenizer *t) {
   static const char *const wordpiece[SPECIALS] = {NULL, NULL, "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]", NULL, NULL};
   for (int i = 0; t->kind == TOKEN_WORDPIECE && i < SPECIALS; i++)
     if (!s[i].len) s[i] = str_from(wordpiece[i]);
-  if (t->file && !s[SPECIAL_BOS].len) s[SPECIAL_BOS] = s[SPECIAL_CLS];
-  if (t->file && !s[SPECIAL_EOS].len) s[SPECIAL_EOS] = s[SPECIAL_SEP];
+  bool both = t->file || t->kind == TOKEN_WORDPIECE; // the one where only the other is named
+  if (both && !s[SPECIAL_BOS].len) s[SPECIAL_BOS] = s[SPECIAL_CLS];
+  if (both && !s[SPECIAL_EOS].len) s[SPECIAL_EOS] = s[SPECIAL_SEP];
   tokenizer_process(t);
   for (int i = 0; i < SPECIALS; i++) {
     snprintf(name, sizeof name, "add_%s_token", tokenizer_specials[i].name);
