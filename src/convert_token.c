@@ -783,7 +783,7 @@ static bool tokenizer_put_merges(struct tokenizer *t) {
 
 static bool tokenizer_put(struct tokenizer *t) {
   struct convert_keys *k = t->keys;
-  struct str pre = t->kind == TOKEN_CHARS ? STR("sarvam-moe") : t->kind == TOKEN_WORDPIECE ? STR("bert-bge") : STR("default");
+  struct str pre = t->kind == TOKEN_CHARS ? STR("sarvam-moe") : t->kind == TOKEN_WORDPIECE ? STR("jina-v2-en") : STR("default");
   int m = 0;
   if (t->kind == TOKEN_BYTES && !tokenizer_pre(t, &pre)) return false;
   while (token_models[m].kind != (t->kind == TOKEN_CHARS ? TOKEN_BYTES : t->kind)) m++; // CHARS by rank: a kind of pre-tokenizer
@@ -800,6 +800,8 @@ static bool tokenizer_put(struct tokenizer *t) {
   if (t->kind == TOKEN_WORDPIECE) convert_keys_bool(k, STR("tokenizer.ggml.normalizer.lowercase"), t->lowercase);
   if (t->kind == TOKEN_WORDPIECE && t->strip_accents >= 0)
     convert_keys_bool(k, STR("tokenizer.ggml.normalizer.strip_accents"), t->strip_accents);
+  int64_t kinds = tokenizer_config_int(t, "type_vocab_size");
+  if (kinds > 0 && kinds <= UINT32_MAX) convert_keys_u32(k, STR("tokenizer.ggml.token_type_count"), (uint32_t)kinds);
   tokenizer_put_specials(t);
   return true;
 }

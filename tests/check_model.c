@@ -334,8 +334,9 @@ static bool mt_whole_without(const struct gguf *file, const struct arch *arch, i
         const bool there = mt_row_there(file, row, l, gone);
         known = known || there != mt_row_there(file, row, l, "");
         if (row->need == NEED) whole = whole && there;
-        if (row->need == UNLESS)
-          whole = whole && (mt_weight_there(file, arch, row->offset, l, gone) || mt_weight_there(file, arch, row->unless, l, gone));
+        if (row->need == UNLESS || row->need == WITH)
+          whole = whole && (mt_weight_there(file, arch, row->offset, l, gone) ||
+                            mt_weight_there(file, arch, row->other, l, gone) == (row->need == UNLESS));
       }
     }
   ck_assert_msg(known, "tensor %s is in no table", gone);
