@@ -127,6 +127,8 @@ struct attention {       // one tile: columns are (row, head) pairs that share o
   int first[12], last[12]; // per column: visible positions [first, last]
   int position[12];        // per column: its own
   float slope[12];         // per column: what a score loses for every position between; 0: nothing (of all or of none)
+  const float *bias[12];   // per column: what it gains, by how far behind the column a key stands, -reach to reach; or NULL
+  int reach;               // what is farther gains what stands there (of all or of none)
   float scale, softcap;  // softcap 0: none
   float *scratch;        // attention_scratch() floats, 64-byte aligned
   float *parts;          // NULL, or segments are left here instead of merged: (segments, part_stride) floats, each
