@@ -253,7 +253,7 @@ static bool model_lora_weight(struct gguf *g, struct gguf_tensor *t, int64_t col
 }
 
 /* One matrix and its pair of tensors. A matrix that is some rows of a tensor takes those rows of the second. */
-static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, double scale, struct bk_error *e) {
+static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, enum tensor_kind kind, double scale, struct bk_error *e) {
   char name[160];
   struct gguf_tensor *pair[2];
   for (int i = 0; i < 2; i++) {
@@ -262,7 +262,7 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, d
   }
   if (!pair[0] && !pair[1]) return true;
   if (!pair[0] || !pair[1]) return err_set(e, ERR_DATA, "tensor " STR_FMT " has only one half of a pair", STR_ARG(w->name));
-  if (w->n_experts > 1 || w->lookup_only || w == &m->token_embd)
+  if (kind != TENSOR_MATRIX)
     return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: adapters of experts and of tables", STR_ARG(w->name));
   const struct gguf_tensor *base = gguf_tensor(&m->gguf, w->name);
   const int64_t rank = (int64_t)pair[0]->dim[1], first = ((const char *)w->file - (const char *)base->data) / (int64_t)model_file_bytes(w, 1);
@@ -271,6 +271,8 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, d
   double alpha = 0;
   const struct gguf_value *v = gguf_find(g, STR("adapter.lora.alpha"));
   if (v && !gguf_float(v, 0, &alpha)) return err_set(e, ERR_DATA, "key adapter.lora.alpha is no number");
+  if (pair[0]->data) m->kept_mapped_bytes += pair[0]->n_bytes; // for other rows of the tensor it is packed once more
+  m->n_adapters++;
   *a = (struct adapter){.scale = (float)(alpha != 0 ? scale * alpha / (double)rank : scale), .number = m->n_loras, .next = w->adapters};
   w->adapters = a;
   return rank <= 1 << 16 ? model_lora_weight(g, pair[0], w->n_cols, rank, 0, (int)rank, &a->down, e) &&
@@ -297,7 +299,7 @@ static bool model_lora_all(struct model *m, struct gguf *g, double scale, struct
         struct weight *w = (struct weight *)(void *)model_row_target(m, layer, row->offset);
         if (row->kind == TENSOR_VECTOR || (strstr(row->name, "%d") != NULL) != (layer >= 0) || !w->quant) continue;
         const bool seen = w->adapters && w->adapters->number == m->n_loras; // by another row that may give it
-        if (!seen && !model_lora_bind(m, g, w, scale, e)) return false;
+        if (!seen && !model_lora_bind(m, g, w, row->kind, scale, e)) return false;
       }
   for (int i = 0; i < g->n_tensors; i++)
     if (!g->tensors[i].data)
@@ -318,9 +320,12 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
     m->n_loras++; // it is open
     gguf_string(gguf_find(g, STR("general.architecture")), &arch);
     gguf_string(gguf_find(g, STR("adapter.type")), &type);
-    if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
+    if (!type.ptr) err_set(e, ERR_DATA, "not an adapter: key adapter.type is missing");
+    else if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
     else if (!str_is(arch, m->arch->name))
       err_set(e, ERR_DATA, "an adapter for architecture \"" STR_FMT "\", the model is of \"%s\"", STR_ARG(arch), m->arch->name);
+    else if (gguf_find(g, STR("adapter.alora.invocation_tokens")))
+      err_set(e, ERR_DATA, "not supported: an adapter that certain tokens turn on, adapter.alora.invocation_tokens");
     else model_lora_all(m, g, scale, e);
     if (e->code) {
       err_prefix(e, path);
@@ -471,7 +476,7 @@ static void model_pack(const struct model *m, int piece) {
 /* ---- opening ---- */
 
 static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
-  if (!tape_new(&m->tape, 16 + (32 + 24 * m->n_loras) * (int)m->hp.n_layer, &m->tables, e)) return false;
+  if (!tape_new(&m->tape, 16 + 32 * (int)m->hp.n_layer + 3 * m->n_adapters, &m->tables, e)) return false;
   m->arch->forward(&m->tape, m);
   tape_plan(&m->tape, !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows);
   return true;
@@ -502,11 +507,14 @@ static bool model_open(struct model *m, const char *path, const struct model_opt
     err_prefix(e, path);
     return false;
   }
-  for (int i = 0; i < m->gguf.n_files; i++) {
-    m->mapped_bytes += m->gguf.files[i].size;
-    m->kept_mapped_bytes += m->gguf.data_start[i];
+  for (int k = -1; k < m->n_loras; k++) {
+    const struct gguf *g = k < 0 ? &m->gguf : &m->loras[k];
+    for (int i = 0; i < g->n_files; i++) {
+      m->mapped_bytes += g->files[i].size;
+      m->kept_mapped_bytes += g->data_start[i];
+    }
+    for (int i = 0; i < g->n_tensors; i++) m->kept_mapped_bytes += g->tensors[i].n_bytes; // of the bound ones
   }
-  for (int i = 0; i < m->gguf.n_tensors; i++) m->kept_mapped_bytes += m->gguf.tensors[i].n_bytes; // of the bound ones
   for (int i = 0; i < m->n_matrices; i++)
     m->kept_mapped_bytes -= model_file_bytes(m->matrices[i], m->matrices[i]->n_rows) * (size_t)m->matrices[i]->n_experts;
   return true;

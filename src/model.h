@@ -59,7 +59,7 @@ struct model {
   struct tape_route *routes;        // (n_layer) how the experts of a layer are chosen
   struct tape_route heads;          // all of them, for matrices that each has of its own
   struct gguf *loras;               // (n_loras) adapters' files
-  int n_loras;
+  int n_loras, n_adapters;          // n_adapters: changed matrices of all files
   struct tape tape;
   struct vocab *vocab;
   struct arena tables, packed;      // as reserved
