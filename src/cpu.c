@@ -8,7 +8,7 @@
 /* ---- the pool ---- */
 
 enum {
-  POOL_SPIN = 1000,       // pauses (about 10 us) before a thread sleeps inside a step
+  POOL_SPIN = 4000,       // pauses (about 40 us) before a thread sleeps inside a step
   POOL_IDLE_SPIN = 3000,  // between steps
   POOL_MAX_THREADS = 256,
   POOL_BITS = 18          // of a chunk's number; the epoch has the other 28 bits of a claim word
@@ -201,6 +201,7 @@ struct cpu {
 
 enum {
   CPU_ROWS = 4,  // rows of a chunk of an operation that works row by row
+  CPU_HEAD_ROWS = 64, // and of one head's keys and values, of which 16 lie in the same lines of the cache
   CPU_FEW = 2,   // up to so many rows every thread prepares the input of a product for itself: cheaper than waiting for it
   CPU_COLUMNS = 4 // of the widest panel that CPU_FEW rows need
 };
@@ -239,7 +240,8 @@ static void cpu_embed_row(const struct weight *w, int32_t token, float scale, fl
   if (w->packed) form_row(w->quant->form, w->packed, w->n_cols, token, y);
   else {
     const char *block = (const char *)w->file + model_file_bytes(w, token); // behind the rows before it
-    for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
+    if (w->quant->block_bytes == sizeof *y) memcpy(y, block, sizeof *y * (size_t)w->n_cols);
+    else for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
   }
   for (int k = 0; k < w->n_cols && scale != 1.0f; k++) y[k] *= scale;
 }
@@ -335,7 +337,7 @@ static void cpu_product_groups(struct cpu *c, const struct op *op, int expert, i
       (c->exact ? c->kern->exact : c->kern->matmul)[m.form](&m, a, b);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
       for (int t = 0; t < n && w->bias; t++)
-        for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += w->bias[r];
+        c->kern->add(m.y + (size_t)t * m.ldy + (size_t)(a * GROUP), w->bias + a * GROUP, last - a * GROUP);
     }
     from -= groups;
     to -= groups;
@@ -580,7 +582,7 @@ static void cpu_embed(struct cpu *c, const struct op *op, int row, int thread) {
   const int32_t *index = op->lookup == BY_TOKEN ? b->token : op->lookup == BY_POSITION ? b->position : b->type;
   float *to = cpu_row(c, op->out[0], row), *y = op->add ? cpu_scratch(c, thread, CPU_ROW) : to;
   cpu_embed_row(op->w[0], index[row], op->scale, y);
-  for (int i = 0; i < op->w[0]->n_cols && op->add; i++) to[i] += y[i];
+  if (op->add) c->kern->add(to, y, op->w[0]->n_cols);
 }
 
 static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
@@ -589,7 +591,7 @@ static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
   const int n = c->tape->values[op->out[0]].width;
   if (op->source == FROM_NORM) cpu_norm(c->kern, &op->norm, x, n, normed), x = normed;
   if (op->in[1] != VALUE_NONE) scale *= (float)(1 / (1 + kern_exp(-(double)*cpu_row(c, op->in[1], row))));
-  if (scale == 1) for (int i = 0; i < n; i++) to[i] += x[i];
+  if (scale == 1) c->kern->add(to, x, n);
   else for (int i = 0; i < n; i++) to[i] += scale * x[i];
 }
 
@@ -626,13 +628,12 @@ static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread)
     }
     break;
   }
-  case OP_HEADS: for (int h = 0; h < op->n_head_kv; h++) cpu_heads(c, op, row, h); break;
   case OP_JOIN: cpu_join(c, op, row); break;
   case OP_ROUTE: cpu_route(c, op, row, thread); break;
   case OP_MIX: cpu_mix(c, op, row); break;
   case OP_ADD: cpu_add(c, op, row, thread); break;
   case OP_LOGITS: cpu_logits(c, op, row); break;
-  default: BK_ASSERT(false); // products and attention are not cut by rows
+  default: BK_ASSERT(false); // products, heads and attention are not cut by rows
   }
 }
 
@@ -649,6 +650,10 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ROUTE && phase % 2 == 1) cpu_sort_pairs(c, op);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
+  else if (op->kind == OP_HEADS) {
+    const int first = chunk / op->n_head_kv * CPU_HEAD_ROWS;
+    for (int row = first; row < first + CPU_HEAD_ROWS && row < cpu_rows(c, op); row++) cpu_heads(c, op, row, chunk % op->n_head_kv);
+  }
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
   if (c->profile) c->profile[2 * (c->tape->n_ops * thread + c->first_op) + phase] += os_seconds() - start;
@@ -662,7 +667,7 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
   if (op->kind == OP_HEADS || op->kind == OP_ATTENTION) {
     const struct cpu_cut cut = c->cuts[op - c->tape->ops] = cpu_cut_attention(c, op);
     if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
-    else if (cut.whole) chunks[0] = 0;
+    else chunks[0] = cut.whole ? 0 : (rows + CPU_HEAD_ROWS - 1) / CPU_HEAD_ROWS * op->n_head_kv;
   }
   if (op->kind == OP_ROUTE) chunks[1] = 1;
   if (op->kind == OP_MATMUL && op->route) {
