@@ -93,7 +93,8 @@ static bool grid_open_down(struct grid *g, struct bk_error *e) {
   g->wide = g->cols / groups;
   g->scale_cols = g->rows;
   if (!g->order) return true;
-  if (!str_is(str_from(g->order->type->name), "I32") || g->order->n_dims != 1 || g->order->dim[0] != g->cols) return grid_wrong(g, "g_idx", e);
+  if (!str_is(str_from(g->order->type->name), "I32") || g->order->n_dims != 1 || g->order->dim[0] != g->cols)
+    return grid_wrong(g, "g_idx", e);
   bool even = true;
   for (uint64_t c = 0; c < g->cols; c++) {
     if (grid_word(g->order, c) >= groups) return grid_wrong(g, "g_idx", e);
@@ -111,7 +112,8 @@ static bool grid_open_packed(struct grid *g, const struct safetensor *shape, str
   if (shape && shape->n_bytes == 2 * each && (each == 8 || each == 4))
     for (int i = 0; i < 2; i++) memcpy(&size[i], shape->data + each * (size_t)i, each);
   g->cols = size[1];
-  if (!grid_is(g->codes, "I32", g->rows, (g->cols + per - 1) / per) || !g->rows || !g->cols || size[0] != g->rows) return grid_wrong(g, "codes", e);
+  if (!grid_is(g->codes, "I32", g->rows, (g->cols + per - 1) / per) || !g->rows || !g->cols || size[0] != g->rows)
+    return grid_wrong(g, "codes", e);
   if (g->scales->n_dims != 2 || g->scales->dim[0] != g->rows || !groups || g->cols % groups) return grid_wrong(g, "scales", e);
   if (g->zeros && !grid_is(g->zeros, "I32", (g->rows + per - 1) / per, groups)) return grid_wrong(g, "zeros", e);
   g->wide = g->cols / groups;
@@ -168,7 +170,8 @@ static bool grid_open(struct grid *g, struct safetensors *s, const struct safete
   if (!g->scales || !g->scales->type->quant || !g->scales->n_bytes) return grid_wrong(g, "scales", e);
   if (g->kind == GRID_PLAIN) return grid_open_plain(g, c, e);
   if (g->kind != GRID_PACKED) return grid_open_down(g, e);
-  if (g->order) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: packed codes in an order of their own", STR_ARG(codes->name));
+  if (g->order)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: packed codes in an order of their own", STR_ARG(codes->name));
   return grid_open_packed(g, grid_part(s, base, ".weight_shape"), e);
 }
 

@@ -231,7 +231,8 @@ def converted(path, out, kind, known):
     tensors = {}
     for t in reader.tensors:
         shape, data = [int(n) for n in t.shape], {t.name: t.data}
-        if settings.get("position_embedding_type") == "alibi" and "ffn_up" in t.name and len(shape) > 1:  # gate and up: readers take them apart, too
+        if settings.get("position_embedding_type") == "alibi" and "ffn_up" in t.name and len(
+            shape) > 1:  # gate and up: readers take them apart, too
             shape[1] //= 2
             data = {t.name.replace("up", "gate"): t.data[:shape[1]], t.name: t.data[shape[1]:]}
         for n, d in data.items():
