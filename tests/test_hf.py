@@ -299,6 +299,47 @@ def test_same():
         check(kind + ": as by way of a file", ours and ours[1] == made(at("again.gguf"))[1])
 
 
+def test_other_ways():
+    """What folders may have instead: experts in one tensor, norms head by head, layers that guess ahead, scales for all."""
+    case = case_of("qwen3moe")
+    tensors = dict(case["tensors"])
+    for i in range(2):
+        base = "model.layers.%d.mlp.experts." % i
+        one = {n: tensors.pop(n) for n in list(tensors) if n.startswith(base)}
+        raw = {part: b"".join(weights(base + "%d.%s.weight" % (x, part), "BF16", [64, 32]) for x in range(4))
+               for part in ("gate_proj", "up_proj", "down_proj")}
+        both = b"".join(raw[part][x * 4096:(x + 1) * 4096] for x in range(4) for part in ("gate_proj", "up_proj"))
+        check("experts are what they were", len(one) == 12 and len(both) == 2 * len(raw["down_proj"]))
+        tensors[base + "gate_up_proj"] = ["BF16", [4, 64, 64], both.hex()]
+        tensors[base + "down_proj"] = ["BF16", [4, 64, 32], raw["down_proj"].hex()]
+    write_folder({**case, "tensors": tensors}, at("folder"))
+    if works("experts in one tensor", "convert", at("folder"), at("out.gguf")).returncode == 0:
+        compare("experts in one tensor", case, at("out.gguf"))
+
+    case = case_of("stablelm")
+    names = ["model.layers.%d.self_attn.%s_layernorm.norms.%d.weight" % (i, q, h) for i in range(2) for q, n in (("q", 4), ("k", 2)) for h in range(n)]
+    got = convert("norms head by head", {"config": {**case["config"], "qk_layernorm": True},
+                                         "tensors": {**case["tensors"], **{n: ["F32", [16]] for n in names}}})
+    if got:
+        for i in range(2):
+            for q, n in (("q", 4), ("k", 2)):
+                t = got[1]["blk.%d.attn_%s_norm.weight" % (i, q)]
+                want = b"".join(weights(name, "F32", [16]) for name in names if ".%d.self_attn.%s_" % (i, q) in name)
+                check("norms head by head: %d %s" % (i, q), t == ["F32", [16, n], want], t[:2])
+
+    case = case_of("deepseek3")
+    more = {n.replace("layers.1.", "layers.2."): t for n, t in case["tensors"].items() if "layers.1." in n}
+    write_folder({"config": {**case["config"], "num_nextn_predict_layers": 1}, "tensors": {**case["tensors"], **more}}, at("folder"))
+    if works("a layer that guesses ahead", "convert", at("folder"), at("out.gguf")).returncode == 0:
+        compare("a layer that guesses ahead", case, at("out.gguf"))
+
+    case = case_of("ct-int8")
+    tensors = {n: ["BF16", [], "803e"] if n.endswith("_scale") else t for n, t in case["tensors"].items()}  # 0.25
+    got = convert("a scale for all", {**case, "tensors": tensors}, "--type", "F32")
+    codes = weights("model.layers.0.mlp.up_proj.weight", "I8", [96, 64])
+    check("a scale for all", got and list(floats(got[1]["blk.0.ffn_up.weight"][2])) == [x / 4 for x in struct.unpack("6144b", codes)])
+
+
 def test_ranker():
     """A decoder of a certain name keeps the rows of two words, and no head."""
     case = case_of("qwen3")
@@ -458,7 +499,7 @@ def main():
         sys.exit("%s: no such program; make builds it" % cli.BODKIN)
     cli.tmp = os.path.realpath(tempfile.mkdtemp(prefix="bodkin-hf-"))
     try:
-        for test in (test_cases, test_codes, test_awq, test_same, test_ranker, test_broken_files, test_broken_models, test_usage):
+        for test in (test_cases, test_codes, test_awq, test_same, test_other_ways, test_ranker, test_broken_files, test_broken_models, test_usage):
             try:
                 test()
             except Exception as e:  # the others still run
