@@ -724,12 +724,16 @@ static void hf_gather(void *context, int phase, int chunk, int thread) {
   for (uint64_t r = first; r < end; r++) {
     uint64_t step, at = hf_place(o, j->row + r, &step);
     char *out = j->rows + r * row_bytes;
+    if (j->grid.kind && to->block == 1 && step == 1) {
+      grid_weights(&j->grid, at / o->in_cols, at % o->in_cols, o->cols, (float *)(void *)out);
+      continue;
+    }
     for (uint64_t c = 0; c < o->cols; c += (uint64_t)to->block, out += to->block_bytes, at += step * (uint64_t)to->block) {
       float x;
       if (to->block > 1) {
         if (!grid_block(&j->grid, to, at / o->in_cols, at % o->in_cols, out)) __atomic_store_n(&j->bad, 1, __ATOMIC_RELAXED);
       } else if (j->grid.kind) {
-        x = grid_weight(&j->grid, at / o->in_cols, at % o->in_cols);
+        grid_weights(&j->grid, at / o->in_cols, at % o->in_cols, 1, &x);
         memcpy(out, &x, sizeof x);
       } else if (o->plus != 0) {
         source->decode(j->source->data + at * source->block_bytes, &x);
