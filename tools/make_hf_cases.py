@@ -131,7 +131,7 @@ CASES = {
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, final_logit_softcapping=30.0), "BF16", "auto"),
     "gemma3-linear": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, rope_parameters={
         "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}), "F16", "auto"),
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}), "BF16", "auto"),  # of F16 it would add 1 in half precision
     "gemma-embedding": ("Gemma3TextConfig", "Gemma3TextModel", small(head_dim=32, sliding_window=32, use_bidirectional_attention=False), "F32",
                         "auto"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", small(tie_word_embeddings=True), "BF16", "auto"),
