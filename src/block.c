@@ -407,7 +407,6 @@ static const char hf_decoder[] =
 #define HF_ENCODER_KEYS \
   "attention.causal b 0\n" \
   "classifier.output_labels L id2label\n"
-#define HF_TYPES_KEY "tokenizer.ggml.token_type_count u type_vocab_size|1\n"
 #define HF_ENCODER \
   "embeddings.word_embeddings token_embd\n" \
   "embeddings.token_type_embeddings token_types\n" \

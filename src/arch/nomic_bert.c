@@ -7,7 +7,7 @@ static void nomic_bert_forward(struct tape *t, const struct model *m) { block_en
 
 static const struct hf nomic_bert_hf = {
   .classes = "NomicBertModel", .prefixes = "bert", .layer = "encoder.layers", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
+  .keys = HF_ENCODER_KEYS
     "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" // what they were trained with
     "rope.freq_base f rotary_emb_base|10000\n",
   .tensors = HF_ENCODER
