@@ -8,7 +8,7 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(engine) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(model_arch) X(engine) X(sample)
 
 #include "check_support.h"
 
@@ -24,6 +24,7 @@
 #include "check_sample.c"
 #include "check_store.c"
 #include "check_tape.c"
+#include "check_model_arch.c" // uses what stands above
 #include "check_token.c"
 #include "check_chat_property.c" // with what check_gguf.c writes
 
