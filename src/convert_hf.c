@@ -1,7 +1,7 @@
 /* convert_hf.c -- `bodkin convert`: a Hugging Face folder (config.json, safetensors, tokenizer) -> a GGUF file.
  *
  * What an architecture is called there stands in its file in arch/, as the lines of a struct hf, which are read here:
- *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX; TYPE u32, f32, bool, string by their first letters; B: an array
+ *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX (or tokenizer. ...); TYPE u32, f32, bool, string by their first letters; B: an array
  *                                 of bools, one for each element of an array that is as the text says; L: the values of an object
  *   VALUE    A|B|...              the first that there is: numbers, 'texts' and names of config.json (a.b: inside an object), with
  *                                 + - * / from left to right; name=text is 1 where they are equal and else not there
@@ -10,6 +10,7 @@
  * Keys and names that nearly all have are here. Memory is constant: see convert.c. The same folder gives the same bytes.
  * SPDX-License-Identifier: MIT */
 
+enum { HF_GENERAL, HF_OWN, HF_WORDS, HF_SETS }; // keys, in the order of the file
 enum { HF_TEXT = 16 << 20, HF_MEMORY = 1 << 30, HF_KEYS = 96 << 20, HF_DEPTH = 3 };
 
 static const char hf_keys[] =
@@ -24,8 +25,8 @@ static const char hf_keys[] =
   "attention.value_length u head_dim\n"
   "attention.layer_norm_rms_epsilon f rms_norm_eps|norm_eps\n"
   "attention.layer_norm_epsilon f layer_norm_eps|layer_norm_epsilon|norm_epsilon\n"
-  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope\n"
-  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor\n"
+  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope|rope.rope_type=ntk\n"
+  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor|rope.rope_type=ntk*rope.factor\n"
   "rope.scaling.original_context_length u rope.rope_type=yarn*rope.original_max_position_embeddings|"
     "rope.rope_type=yarn*original_max_position_embeddings\n"
   "rope.scaling.yarn_ext_factor f rope.rope_type=yarn*rope.extrapolation_factor\n"
@@ -198,7 +199,8 @@ static bool hf_key(const struct arch *arch, const struct hf_config *c, const str
   double x;
   struct str text;
   uint32_t n;
-  snprintf(key, sizeof key, "%s." STR_FMT, arch->name, STR_ARG(l->name));
+  bool whole = str_starts(l->name, STR("tokenizer."));
+  snprintf(key, sizeof key, "%s%s" STR_FMT, whole ? "" : arch->name, whole ? "" : ".", STR_ARG(l->name));
   char type = l->type.len ? l->type.ptr[0] : 0;
   if (type == 'B' || type == 'L') return hf_key_array(c, l, str_from(key), k), true;
   if (!hf_value(c, l->value, &x, &text)) return true;
@@ -222,37 +224,11 @@ static bool hf_all_keys(const struct arch *arch, const struct hf_config *c, stru
   return true;
 }
 
-/* modules.json and the configuration of its pooling: what sentence-transformers does with hidden states. */
-static bool hf_pooling(const char *dir, const struct arch *arch, struct convert_keys *k, struct arena a, struct bk_error *e) {
-  static const struct {
-    const char *flag, *mode;
-    uint32_t type;
-  } ways[] = {{"pooling_mode_mean_tokens", "mean", 1}, {"pooling_mode_cls_token", "cls", 2}, {"pooling_mode_lasttoken", "lasttoken", 3}};
-  char path[OS_PATH], key[128];
-  struct str text;
-  struct json *j;
-  snprintf(path, sizeof path, "%s/modules.json", dir);
-  if (!os_is_file(path)) return true;
-  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
-  const struct json *where = NULL, *type;
-  for (const struct json *m = j->type == JSON_ARRAY ? j->first : NULL; m && !where; m = m->next)
-    if ((type = json_get(m, "type")) && str_ends(type->string, STR("Pooling"))) where = json_get(m, "path");
-  if (!where) return true;
-  if (where->type != JSON_STRING || str_find(where->string, STR(".."), 0) != SIZE_MAX || str_starts(where->string, STR("/")))
-    return err_set(e, ERR_DATA, "%s: the pooling has no path below the folder", path);
-  snprintf(path, sizeof path, "%s/" STR_FMT "/config.json", dir, STR_ARG(where->string));
-  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
-  snprintf(key, sizeof key, "%s.pooling_type", arch->name);
-  const struct json *mode = json_get(j, "pooling_mode"), *flag;
-  for (int i = 0; i < ARRAY_LEN(ways); i++)
-    if (((flag = json_get(j, ways[i].flag)) && flag->boolean) || (mode && str_is(mode->string, ways[i].mode)))
-      return convert_keys_u32(k, str_from(key), ways[i].type), true;
-  return err_set(e, ERR_DATA, "%s: not supported: a pooling that is none of mean, cls, lasttoken", path);
-}
-
 /* ---- tensors: from their names to ours ---- */
 
-enum hf_order { HF_AS_IS, HF_ROWS, HF_TURNED };
+static const char *const hf_verdicts[] = {"yes", "no"};
+
+enum hf_order { HF_AS_IS, HF_ROWS, HF_TURNED, HF_PICKED };
 
 /* A tensor of ours. A piece of it is `rows` x `cols`, as it is written; there are as many pieces as experts. */
 struct hf_out {
@@ -264,6 +240,7 @@ struct hf_out {
   uint64_t rows, cols, in_rows, in_cols; // in: of the source
   enum hf_order order;
   uint64_t lead, skip, heads, head_dim; // see hf_arrange
+  uint32_t picked[2];               // rows
   double plus;
   struct grid grid;
   const struct quant *to;
@@ -273,7 +250,10 @@ struct hf_out {
 struct hf_plan {
   const struct arch *arch;
   struct hf_config config;
+  struct grid_config codes;
   struct safetensors tensors;
+  struct str words;                 // the tokenizer's keys
+  bool ranker;                      // of a decoder, two words are to be compared
   struct hf_out *outs;              // (n_outs)
   int n_outs, max_outs;
   uint32_t n_layer;
@@ -335,6 +315,22 @@ static bool hf_is(const struct hf *hf, struct str theirs, const struct hf_name *
   return str_is(str_from(name), n->pattern);
 }
 
+/* The id of a word in the tokenizer's keys; false if it has none. */
+static bool hf_word(struct str keys, struct str word, uint32_t *id) {
+  size_t at = str_find(keys, STR("tokenizer.ggml.tokens"), 0);
+  uint64_t n = 0, len = 0;
+  if (at == SIZE_MAX || keys.len - at < 37) return false;
+  at += 29; // the name and two types
+  memcpy(&n, keys.ptr + at, 8);
+  for (at += 8, *id = 0; *id < n && keys.len - at >= 8; ++*id, at += len) {
+    memcpy(&len, keys.ptr + at, 8);
+    at += 8;
+    if (len > keys.len - at) return false;
+    if (str_eq(str_slice(keys, at, at + (size_t)len), word)) return true;
+  }
+  return false;
+}
+
 /* ---- how a tensor is laid out ---- */
 
 /* Fills rows, cols and the dimensions of a piece from the source's and from HOW:
@@ -343,8 +339,9 @@ static bool hf_is(const struct hf *hf, struct str theirs, const struct hf_name *
  *   part:LEAD,SKIP,N    of LEAD times rows, the N after the first SKIP (N 0: the rest); LEAD 0: the first dimension of 3, else 1
  *   turn:LEAD,SKIP,N    the same, rows and columns exchanged
  *   plus:X              X added to each
- *   if:VALUE            as it is, or left out where there is no such value */
-static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str how, struct bk_error *e) {
+ *   if:VALUE            as it is, or left out where there is no such value
+ *   ranker:VALUE        of a decoder that ranks, and if there is such a value: the rows of the two words */
+static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str words, struct str how, struct bk_error *e) {
   struct str word, expression;
   uint32_t p[3] = {0, 0, 0};
   uint64_t dim[4] = {0, 0, 0, 0};
@@ -357,7 +354,7 @@ static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str h
   for (int i = 0; i < (n_dims > 1 ? n_dims - 1 : 1); i++) o->rows *= dim[i]; // below 2^63: its bytes are in a file
   o->in_rows = o->rows, o->in_cols = o->cols;
   hf_next(&how, ':', &word);
-  for (int i = 0; !str_is(word, "if") && i < 3 && hf_next(&how, ',', &expression); i++)
+  for (int i = 0; !str_is(word, "if") && !str_is(word, "ranker") && i < 3 && hf_next(&how, ',', &expression); i++)
     if (!hf_whole(c, expression, &p[i], e)) return false;
   bool good = o->rows && o->cols && o->rows <= INT32_MAX && o->cols <= INT32_MAX;
   o->lead = 1;
@@ -372,6 +369,11 @@ static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str h
     good = p[0] && o->rows % p[0] == 0 && n_dims < 3;
     uint64_t each = good ? o->rows / p[0] : 0; // rows of a head; or of a group
     good = good && (o->head_dim ? each % o->head_dim == 0 && each / o->head_dim > 2 : each % 2 == 0);
+  } else if (good && str_is(word, "ranker")) {
+    o->order = HF_PICKED;
+    for (int i = 0; good && i < ARRAY_LEN(hf_verdicts); i++)
+      good = n_dims == 2 && hf_word(words, str_from(hf_verdicts[i]), &o->picked[i]) && o->picked[i] < o->in_rows;
+    o->t.dim[1] = o->rows = ARRAY_LEN(hf_verdicts);
   } else if (good && word.len && !str_is(word, "if") && (n_dims > 1 || !str_is(word, "turn"))) {
     uint64_t lead = p[0] ? p[0] : n_dims == 3 ? dim[0] : 1, tall = o->rows / lead, n = p[2] ? p[2] : tall - (p[1] < tall ? p[1] : tall);
     good = o->rows % lead == 0 && n && n <= tall && p[1] <= tall - n;
@@ -391,7 +393,7 @@ static bool hf_arrange(struct hf_out *o, const struct hf_config *c, struct str h
 /* Where row `row` of a piece begins in the source, in weights; *step: from one of its weights to the next. */
 static uint64_t hf_place(const struct hf_out *o, uint64_t row, uint64_t *step) {
   *step = 1;
-  if (o->order == HF_AS_IS) return row * o->cols;
+  if (o->order == HF_AS_IS || o->order == HF_PICKED) return (o->order == HF_PICKED ? o->picked[row] : row) * o->cols;
   if (o->heads && !o->head_dim) { // (head, half, i) -> (head, i, half)
     uint64_t each = o->rows / o->heads, i = row % each;
     return (row - i + (i & 1) * (each / 2) + i / 2) * o->cols;
@@ -434,8 +436,8 @@ static struct hf_out *hf_out_named(struct hf_plan *p, struct str ours, const str
   return o;
 }
 
-static bool hf_add(struct hf_plan *p, const struct safetensor *t, const struct hf_name *n, const struct hf_line *l,
-                   const struct grid_config *g, struct arena *a, struct bk_error *e) {
+static bool hf_add(struct hf_plan *p, const struct safetensor *t, const struct hf_name *n, const struct hf_line *l, struct arena *a,
+                   struct bk_error *e) {
   int expert = l->type.ptr[0] == '.';
   bool stacked = n->n_numbers > expert;
   struct hf_out *o = hf_out_named(p, l->type, n, stacked, a, e);
@@ -446,7 +448,7 @@ static bool hf_add(struct hf_plan *p, const struct safetensor *t, const struct h
     bool same = o->from->n_dims == t->n_dims && o->from->type == t->type && o->from->n_bytes == t->n_bytes;
     for (int i = 0; i < t->n_dims; i++) same = same && o->from->dim[i] == t->dim[i];
     struct grid none;
-    if (o->grid.kind && !grid_open(&none, &p->tensors, t, n->base, g, e)) return false; // marks its parts as used
+    if (o->grid.kind && !grid_open(&none, &p->tensors, t, n->base, &p->codes, e)) return false; // marks its parts as used
     return same || err_set(e, ERR_DATA, "tensors " STR_FMT " and " STR_FMT " are stacked and differ in shape or type", STR_ARG(t->name),
                            STR_ARG(o->from->name));
   }
@@ -456,13 +458,19 @@ static bool hf_add(struct hf_plan *p, const struct safetensor *t, const struct h
   const struct quant *q = t->type->quant;
   bool codes = str_is(str_from(n->suffix->theirs), ".qweight") || str_is(str_from(n->suffix->theirs), ".weight_packed");
   bool maybe = q && q->type == UINT32_MAX && t->n_dims == 2; // bytes, which may have scales
-  if ((codes || maybe) && !grid_open(&o->grid, &p->tensors, t, n->base, g, e)) return false;
+  if ((codes || maybe) && !grid_open(&o->grid, &p->tensors, t, n->base, &p->codes, e)) return false;
   if (!q && !codes) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: weights as %s", STR_ARG(t->name), t->type->name);
-  return hf_arrange(o, &p->config, l->value, e);
+  return hf_arrange(o, &p->config, p->words, l->value, e);
+}
+
+static bool hf_ranks(const struct hf_plan *p, struct str how) { // a line is only for decoders that rank: is this one?
+  double x;
+  struct str text;
+  return !str_starts(how, STR("ranker:")) || (p->ranker && hf_value(&p->config, str_slice(how, 7, how.len), &x, &text));
 }
 
 /* Every tensor of the folder has its place, or nobody needs it. */
-static bool hf_map(struct hf_plan *p, const struct grid_config *g, struct arena *a, struct bk_error *e) {
+static bool hf_map(struct hf_plan *p, struct arena *a, struct bk_error *e) {
   const struct hf *hf = p->arch->hf;
   const struct str more_layers = STR("num_nextn_predict_layers");
   for (int i = 0; i < p->tensors.n && !e->code; i++) {
@@ -484,10 +492,10 @@ static bool hf_map(struct hf_plan *p, const struct grid_config *g, struct arena 
     for (int k = 0; k < 2 && known && !found; k++) {
       struct str rest = str_from(lists[k]);
       while (hf_next_line(&rest, &l) && !e->code)
-        if (hf_is(hf, l.name, &n) && (l.type.ptr[0] != '.' || n.number[0] < p->n_layer)) {
+        if (hf_is(hf, l.name, &n) && (l.type.ptr[0] != '.' || n.number[0] < p->n_layer) && hf_ranks(p, l.value)) {
           t->used = found = true;
           if (!str_starts(l.value, STR("if:")) || hf_value(&p->config, str_slice(l.value, 3, l.value.len), &x, &text))
-            hf_add(p, t, &n, &l, g, a, e);
+            hf_add(p, t, &n, &l, a, e);
         }
     }
   }
@@ -496,6 +504,73 @@ static bool hf_map(struct hf_plan *p, const struct grid_config *g, struct arena 
       err_set(e, ERR_DATA, "tensor " STR_FMT ": no model of architecture \"%s\" and %u layers has it", STR_ARG(p->tensors.tensors[i].name),
               p->arch->name, p->n_layer);
   return !e->code;
+}
+
+static const struct arch *hf_arch(struct hf_config *c, struct bk_error *e) {
+  const struct json *list = hf_member(c->root, STR("architectures")), *name = c->name = list ? list->first : NULL;
+  if (!name || name->type != JSON_STRING) return err_set(e, ERR_DATA, "config.json names no architecture"), NULL;
+  for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
+    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word;
+    while (hf_next(&rest, ' ', &word))
+      if (str_eq(word, name->string)) return arch_table[i];
+  }
+  err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
+  return NULL;
+}
+
+/* ---- decoders that rank: how likely they find "yes", or "no" ---- */
+
+/* Is the name of such a model that of the folder, or a heading of what it says of itself? */
+static bool hf_is_ranker(struct hf_plan *p, const char *dir, struct arena a, struct bk_error *e) {
+  char path[OS_PATH], lower[OS_PATH];
+  struct str text = STR_NONE;
+  const struct arch *arch = hf_arch(&p->config, e);
+  const char *name = arch && arch->hf->ranker ? arch->hf->ranker : NULL;
+  if (!name) return arch != NULL;
+  snprintf(path, sizeof path, "%s/README.md", dir);
+  if (os_is_file(path) && !os_read_file(path, HF_TEXT, &a, &text, e)) return false;
+  for (size_t i = 0; i <= sizeof lower; i++) // names in small letters
+    if (i == sizeof lower || !(lower[i] = (char)(dir[i] >= 'A' && dir[i] <= 'Z' ? dir[i] + 32 : dir[i]))) break;
+  lower[sizeof lower - 1] = 0;
+  p->ranker = str_find(str_from(lower), str_from(name), 0) != SIZE_MAX;
+  for (size_t at = 0; !p->ranker && (at = str_find(text, STR("# "), at)) != SIZE_MAX; at++)
+    p->ranker = str_eq_any_case(str_slice(text, at + 2, at + 2 + strlen(name)), str_from(name));
+  return true;
+}
+
+/* modules.json and the configuration of its pooling: what sentence-transformers does with hidden states. */
+static bool hf_pooling(const struct hf_plan *p, const char *dir, struct convert_keys *k, struct arena a, struct bk_error *e) {
+  static const struct {
+    const char *flag, *mode;
+    uint32_t type;
+  } ways[] = {{"pooling_mode_mean_tokens", "mean", 1}, {"pooling_mode_cls_token", "cls", 2}, {"pooling_mode_lasttoken", "lasttoken", 3}};
+  char path[OS_PATH], key[128];
+  struct str text;
+  struct json *j;
+  snprintf(key, sizeof key, "%s.pooling_type", p->arch->name);
+  if (p->ranker) {
+    convert_keys_u32(k, str_from(key), 4);
+    snprintf(key, sizeof key, "%s.classifier.output_labels", p->arch->name);
+    convert_keys_array(k, str_from(key), GGUF_STRING, ARRAY_LEN(hf_verdicts));
+    for (int i = 0; i < ARRAY_LEN(hf_verdicts); i++) convert_keys_text(k, str_from(hf_verdicts[i]));
+    return true;
+  }
+  snprintf(path, sizeof path, "%s/modules.json", dir);
+  if (!os_is_file(path)) return true;
+  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
+  const struct json *where = NULL, *type;
+  for (const struct json *m = j->type == JSON_ARRAY ? j->first : NULL; m && !where; m = m->next)
+    if ((type = json_get(m, "type")) && str_ends(type->string, STR("Pooling"))) where = json_get(m, "path");
+  if (!where) return true;
+  if (where->type != JSON_STRING || str_find(where->string, STR(".."), 0) != SIZE_MAX || str_starts(where->string, STR("/")))
+    return err_set(e, ERR_DATA, "%s: the pooling has no path below the folder", path);
+  snprintf(path, sizeof path, "%s/" STR_FMT "/config.json", dir, STR_ARG(where->string));
+  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
+  const struct json *mode = json_get(j, "pooling_mode"), *flag;
+  for (int i = 0; i < ARRAY_LEN(ways); i++)
+    if (((flag = json_get(j, ways[i].flag)) && flag->boolean) || (mode && str_is(mode->string, ways[i].mode)))
+      return convert_keys_u32(k, str_from(key), ways[i].type), true;
+  return err_set(e, ERR_DATA, "%s: not supported: a pooling that is none of mean, cls, lasttoken", path);
 }
 
 /* A vector that is computed, not read. */
@@ -524,7 +599,7 @@ static bool hf_factors(struct hf_plan *p, const char *path, const char *name, ui
 
 /* Scaled positions that need more than keys: llama3's factors, longrope's. */
 static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, struct bk_error *e) {
-  static const char known[] = "default none linear yarn dynamic mrope llama3 longrope su";
+  static const char known[] = "default none linear yarn ntk dynamic mrope llama3 longrope su";
   const struct hf_config *c = &p->config;
   const struct json *named = hf_find(c, STR("rope.rope_type"));
   struct str type = named ? named->string : STR("default");
@@ -563,19 +638,19 @@ static const struct safetensor *hf_piece(const struct hf_plan *p, const struct h
 }
 
 /* The matrix of codes that expert i has; kind NONE: it has none. */
-static bool hf_grid(struct hf_plan *p, const struct hf_out *o, int i, const struct grid_config *g, struct grid *out, struct bk_error *e) {
+static bool hf_grid(struct hf_plan *p, const struct hf_out *o, int i, struct grid *out, struct bk_error *e) {
   const struct safetensor *t = hf_piece(p, o, i);
   *out = o->grid;
   return !o->grid.kind || !o->number_len ||
-         grid_open(out, &p->tensors, t, str_slice(t->name, 0, t->name.len - (o->from->name.len - o->base.len)), g, e);
+         grid_open(out, &p->tensors, t, str_slice(t->name, 0, t->name.len - (o->from->name.len - o->base.len)), &p->codes, e);
 }
 
 /* The format that takes the codes of all experts as they are; NULL: none, or there are no codes. */
-static const struct quant *hf_codes(struct hf_plan *p, const struct hf_out *o, const struct grid_config *g, struct bk_error *e) {
+static const struct quant *hf_codes(struct hf_plan *p, const struct hf_out *o, struct bk_error *e) {
   const struct quant *all = NULL;
   for (int i = 0; o->grid.kind && o->order != HF_TURNED && i < o->n_pieces; i++) {
     struct grid grid;
-    if (!hf_grid(p, o, i, g, &grid, e)) return NULL;
+    if (!hf_grid(p, o, i, &grid, e)) return NULL;
     const struct quant *one = grid_format(&grid);
     if (!one || (all && one != all && (one == &quant_q8_0 || all == &quant_q8_0))) return NULL;
     all = all == &quant_q4_1 ? all : one;
@@ -590,7 +665,7 @@ static bool hf_whole_stack(const struct hf_plan *p, const struct hf_out *o, stru
 }
 
 /* Formats, and whether all is there. */
-static bool hf_finish(struct hf_plan *p, const struct grid_config *g, uint64_t *n_weights, struct bk_error *e) {
+static bool hf_finish(struct hf_plan *p, uint64_t *n_weights, struct bk_error *e) {
   static const char single[] = "_norm.weight ffn_gate_inp.weight ffn_gate_inp_shexp.weight position_embd.weight token_types.weight "
                                "ssm_conv1d.weight shortconv.conv.weight";
   const struct hf *hf = p->arch->hf;
@@ -607,7 +682,7 @@ static bool hf_finish(struct hf_plan *p, const struct grid_config *g, uint64_t *
       return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: more than 4 dimensions, or rows of %llu weights", STR_ARG(o->t.name),
                      (unsigned long long)o->cols);
     bool small = o->t.n_dims < 2 || hf_holds(single, o->t.name) || !str_ends(o->t.name, STR(".weight"));
-    const struct quant *own = small ? &quant_f32 : p->wide, *codes = hf_codes(p, o, g, e);
+    const struct quant *own = small ? &quant_f32 : p->wide, *codes = hf_codes(p, o, e);
     o->t.type = own->type;
     o->to = p->mix ? convert_choose(&c, &o->t) : codes && !small ? codes : own;
     o->direct = codes && codes == o->to;
@@ -674,9 +749,9 @@ static bool hf_write_piece(struct hf_job *j, uint64_t *done, uint64_t total) {
     if (j->job.progress) j->job.progress((double)*done / (double)total);
     j->n_rows = o->rows - j->row < most ? o->rows - j->row : most;
     j->job.n_weights = (size_t)(j->n_rows * o->cols);
-    j->job.in = (o->from ? j->source->data : o->t.data) + j->row * o->cols * source->block_bytes;
     int chunks = (int)((j->n_rows + HF_ROWS_AT_ONCE - 1) / HF_ROWS_AT_ONCE);
-    if (!plain) cpu_pool_run(&j->job.pool, 1, &chunks, hf_gather, j), j->job.in = j->rows;
+    j->job.in = plain ? (o->from ? j->source->data : o->t.data) + j->row * o->cols * source->block_bytes : j->rows;
+    if (!plain) cpu_pool_run(&j->job.pool, 1, &chunks, hf_gather, j);
     if (j->bad) return err_set(e, ERR_DATA, "tensor " STR_FMT " has a scale that is no number of half precision", STR_ARG(o->t.name));
     if (!convert_batch(&j->job)) return false;
     *done += j->job.n_weights;
@@ -685,12 +760,11 @@ static bool hf_write_piece(struct hf_job *j, uint64_t *done, uint64_t total) {
   return !e->code;
 }
 
-static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_keys *k, const struct grid_config *g, uint64_t total,
-                     struct bk_error *e) {
+static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_keys k[HF_SETS], uint64_t total, struct bk_error *e) {
   struct convert_writer *w = &j->job.writer;
   uint64_t offset = 0, done = 0, alignment = 32;
-  convert_header(w, p->n_outs, k->n);
-  convert_put(w, buf_str(&k->bytes));
+  convert_header(w, p->n_outs, k[HF_GENERAL].n + k[HF_OWN].n + k[HF_WORDS].n);
+  for (int i = 0; i < HF_SETS; i++) convert_put(w, buf_str(&k[i].bytes));
   for (int i = 0; i < p->n_outs; i++) {
     const struct hf_out *o = &p->outs[i];
     convert_tensor(w, &o->t, o->to, offset);
@@ -705,7 +779,7 @@ static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_k
     for (int piece = 0; piece < j->out->n_pieces; piece++) {
       j->source = j->out->from ? hf_piece(p, j->out, piece) : NULL;
       if (!j->source) j->grid.kind = GRID_NONE;
-      else if (!hf_grid(p, j->out, piece, g, &j->grid, e)) return false;
+      else if (!hf_grid(p, j->out, piece, &j->grid, e)) return false;
       if (!hf_write_piece(j, &done, total)) return false;
     }
   }
@@ -716,15 +790,25 @@ static bool hf_write(struct hf_job *j, struct hf_plan *p, const struct convert_k
 /* What was written is a model: nothing is missing and every shape is as its keys say. Before it gets its name. */
 static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
   static struct model m;
-  static const struct model_options opened = {.max_rows = 1};
+  struct bk_error why = {0};
   if (!os_write(&w->out, buf_str(&w->buffer), e)) return false;
   w->buffer.len = 0;
-  bool ok = model_open(&m, os_unfinished, &opened, e);
-  if (ok) model_close(&m);
-  return ok;
+  if (model_open(&m, os_unfinished, &(struct model_options){.max_rows = 1}, &why)) return model_close(&m), true;
+  struct str said = str_from(why.message), name = str_from(os_unfinished);
+  if (str_starts(said, name)) said = str_slice(said, name.len + 2, said.len); // ": "
+  return err_set(e, why.code, "what it says of itself and what it holds do not go together: " STR_FMT, STR_ARG(said));
 }
 
 /* ---- the folder ---- */
+
+static bool hf_config(struct hf_config *c, const struct json *root) {
+  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
+  c->rope = hf_find(c, STR("rope_parameters"));
+  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
+  const struct json *full = hf_member(c->rope, STR("full_attention"));
+  if (full) c->rope = full;
+  return true;
+}
 
 static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a, struct bk_error *e) {
   char path[OS_PATH];
@@ -734,24 +818,7 @@ static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a
   if (!os_is_directory(dir)) return err_set(e, ERR_NOINPUT, "%s: no such folder", dir);
   if (!os_read_file(path, HF_TEXT, a, &text, e)) return false;
   if (!json_parse(text, a, &root, e)) return err_prefix(e, path), false;
-  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
-  c->rope = hf_find(c, STR("rope_parameters"));
-  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
-  const struct json *full = hf_member(c->rope, STR("full_attention"));
-  if (full) c->rope = full;
-  return true;
-}
-
-static const struct arch *hf_arch(struct hf_config *c, struct bk_error *e) {
-  const struct json *list = hf_member(c->root, STR("architectures")), *name = c->name = list ? list->first : NULL;
-  if (!name || name->type != JSON_STRING) return err_set(e, ERR_DATA, "config.json names no architecture"), NULL;
-  for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
-    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word;
-    while (hf_next(&rest, ' ', &word))
-      if (str_eq(word, name->string)) return arch_table[i];
-  }
-  err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
-  return NULL;
+  return hf_config(c, root);
 }
 
 static const struct json *hf_first(const struct hf_config *c, const char *a, const char *b) {
@@ -790,7 +857,7 @@ static const struct quant *hf_wide(const struct safetensors *s) {
   return &quant_f16;
 }
 
-static bool hf_general_keys(struct convert_keys *k, const struct hf_plan *p, const char *dir, const char **type) {
+static const char *hf_general_keys(struct convert_keys *k, const struct hf_plan *p, const char *dir) {
   struct str name = str_from(dir);
   const struct convert_mix *mix = p->mix;
   uint64_t most = 0;
@@ -806,39 +873,42 @@ static bool hf_general_keys(struct convert_keys *k, const struct hf_plan *p, con
       most = p->outs[i].rows * p->outs[i].cols;
       mix = convert_mix_named(str_from(p->outs[i].to->name));
     }
-  *type = mix->name;
   convert_keys_string(k, STR("general.architecture"), str_from(p->arch->name));
   convert_keys_string(k, STR("general.type"), STR("model"));
   convert_keys_string(k, STR("general.name"), name);
   convert_keys_u32(k, STR("general.file_type"), mix->file_type);
   convert_keys_u32(k, STR("general.quantization_version"), 2);
-  return true;
+  return mix->name;
+}
+
+/* What becomes of the configuration and the tensors, which are there, and of the words. */
+static bool hf_plan(struct hf_plan *p, struct convert_keys k[HF_SETS], uint64_t *n_weights, struct arena *a, struct bk_error *e) {
+  if (!(p->arch = hf_arch(&p->config, e)) || !hf_read_quantization(&p->config, &p->codes, e)) return false;
+  p->n_layer = hf_number(p->arch->hf, &p->config, "block_count");
+  if (!p->n_layer || p->n_layer > 1024) return err_set(e, ERR_DATA, "config.json: %u layers, expected 1 to 1024", p->n_layer);
+  p->max_outs = 2 * p->tensors.n + 8;
+  p->outs = ARENA_NEW(a, struct hf_out, (size_t)p->max_outs);
+  if (!p->outs) return err_set(e, ERR_OS, "no memory for %d tensors", p->max_outs);
+  p->wide = hf_wide(&p->tensors);
+  p->words = buf_str(&k[HF_WORDS].bytes);
+  return hf_map(p, a, e) && hf_rope(p, &k[HF_OWN], a, e) && hf_finish(p, n_weights, e) && hf_all_keys(p->arch, &p->config, &k[HF_OWN], e);
 }
 
 /* Everything up to the first byte that is written. */
-static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, struct grid_config *g, struct convert_keys *k,
-                       struct convert_report *r, struct arena *a, struct bk_error *e) {
+static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, struct convert_keys k[HF_SETS], struct convert_report *r,
+                       struct arena *a, struct bk_error *e) {
   if (type && !(p->mix = convert_mix_of(type, e))) return false;
-  if (!hf_read_config(&p->config, dir, a, e) || !(p->arch = hf_arch(&p->config, e)) || !hf_read_quantization(&p->config, g, e)) return false;
-  p->n_layer = hf_number(p->arch->hf, &p->config, "block_count");
-  if (!p->n_layer || p->n_layer > 1024) return err_set(e, ERR_DATA, "config.json: %u layers, expected 1 to 1024", p->n_layer);
   struct arena scratch = {a->beg + (a->end - a->beg) / 2, a->end}; // headers, the tokenizer: what is soon forgotten
   a->end = scratch.beg;
-  if (!safetensors_open(&p->tensors, dir, a, scratch, e)) return false;
-  p->max_outs = 2 * p->tensors.n + 8;
-  p->outs = ARENA_NEW(a, struct hf_out, (size_t)p->max_outs);
-  k->bytes = buf_new(a, HF_KEYS);
-  if (!p->outs || !k->bytes.cap) return err_set(e, ERR_OS, "%s: no memory for its plan", dir);
-  p->wide = hf_wide(&p->tensors);
-  struct convert_keys own = {.bytes = buf_new(a, 1 << 20)}; // before the general ones, which say what came of the tensors
-  if (!hf_map(p, g, a, e) || !hf_rope(p, &own, a, e) || !hf_finish(p, g, &r->n_weights, e)) return false;
-  hf_general_keys(k, p, dir, &r->type);
-  if (!hf_all_keys(p->arch, &p->config, &own, e) || !hf_pooling(dir, p->arch, &own, scratch, e)) return false;
-  buf_put(&k->bytes, buf_str(&own.bytes));
-  k->n += own.n;
-  if (!convert_tokenizer(dir, p->arch->name, k, &scratch, e)) return false;
+  for (int i = 0; i < HF_SETS; i++)
+    if (!(k[i].bytes = buf_new(a, i == HF_WORDS ? HF_KEYS : 1 << 20)).cap) return err_set(e, ERR_OS, "%s: no memory for its keys", dir);
+  if (!hf_read_config(&p->config, dir, a, e) || !hf_arch(&p->config, e) || !safetensors_open(&p->tensors, dir, a, scratch, e) ||
+      !convert_tokenizer(dir, "", &k[HF_WORDS], &scratch, e) || !hf_is_ranker(p, dir, scratch, e) || !hf_plan(p, k, &r->n_weights, a, e) ||
+      !hf_pooling(p, dir, &k[HF_OWN], scratch, e))
+    return false;
+  r->type = hf_general_keys(&k[HF_GENERAL], p, dir);
   for (int i = 0; i < p->tensors.n_files; i++) r->bytes_in += p->tensors.files[i].size;
-  return !(k->bytes.full || own.bytes.full) || err_set(e, ERR_DATA, "%s: more keys than %d bytes hold", dir, HF_KEYS);
+  return !(k[HF_GENERAL].bytes.full || k[HF_OWN].bytes.full) || err_set(e, ERR_DATA, "%s: too many keys", dir);
 }
 
 /* Writes the folder `dir` to `out`, its matrices as `type` names it (NULL: 16 bits, and codes as they are). n_threads 0:
@@ -846,13 +916,12 @@ static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, str
 static bool hf_convert(const char *dir, const char *out, const char *type, int n_threads, void (*progress)(double share),
                        struct convert_report *r, struct bk_error *e) {
   static struct hf_plan p;
-  struct convert_keys k = {.n = 0};
-  struct grid_config g;
+  struct convert_keys k[HF_SETS] = {{.n = 0}};
   *r = (struct convert_report){0};
   p = (struct hf_plan){.n_outs = 0};
   struct arena whole = os_reserve(HF_MEMORY, e), a = whole;
   struct hf_job j = {.job = {.progress = progress}};
-  bool ok = whole.beg && hf_prepare(&p, dir, type, &g, &k, r, &a, e);
+  bool ok = whole.beg && hf_prepare(&p, dir, type, k, r, &a, e);
   for (int i = 0; i < p.tensors.n_files && ok; i++)
     if (os_is_same(out, &p.tensors.files[i])) ok = err_set(e, ERR_USAGE, "%s: this is a file that is read; write to another", out);
   if (ok) {
@@ -860,7 +929,7 @@ static bool hf_convert(const char *dir, const char *out, const char *type, int n
     j.rows = arena_raw(&a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
     if (!j.job.out || !j.rows) err_set(e, ERR_OS, "%s: no memory for a batch of weights", dir);
     if (!e->code && cpu_pool_open(&j.job.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, &a, e) && convert_begin(&j.job.writer, out, &a, e)) {
-      if (hf_write(&j, &p, &k, &g, r->n_weights, e) && !hf_verify(&j.job.writer, e)) err_prefix(e, dir);
+      if (hf_write(&j, &p, k, r->n_weights, e) && !hf_verify(&j.job.writer, e)) err_prefix(e, dir);
       convert_end(&j.job.writer);
     }
     cpu_pool_close(&j.job.pool);

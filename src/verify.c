@@ -66,7 +66,8 @@ static void verify_rest(struct buf *d, int n) {
 
 /* ---- the file ---- */
 
-static void verify_structure(struct verify *v, bool opened, const struct bk_error *e) {
+/* Whether the file is sound so far. */
+static bool verify_structure(struct verify *v, bool opened, const struct bk_error *e) {
   VERIFY_DETAIL(d);
   verify_begin(v, "structure");
   bool words = !opened && v->g->model.gguf.n_tensors == 0 && v->g->model.vocab;
@@ -74,6 +75,7 @@ static void verify_structure(struct verify *v, bool opened, const struct bk_erro
                          v->g->model.gguf.n_tensors);
   else buf_put(&d, words ? STR("a vocabulary without weights") : str_from(e->message));
   verify_end(v, opened ? VERIFY_GOOD : words ? VERIFY_WARNING : VERIFY_BAD, &d);
+  return opened || words;
 }
 
 /* Everything that is not supported, one by one; opening stops at the first. */
@@ -124,7 +126,7 @@ static void verify_checksum(struct verify *v, const char *path, struct arena a) 
   VERIFY_DETAIL(d);
   verify_begin(v, "checksum");
   int n = store_catalogue(&a, &all), known = 0;
-  while (known < n && !str_is(all[known].file, slash ? slash + 1 : path)) known++;
+  while (known < n && (!all[known].sha256.len || !str_is(all[known].file, slash ? slash + 1 : path))) known++;
   for (int i = 0; i < g->n_files; i++) {
     struct str file = {g->files[i].ptr, g->files[i].size};
     struct hash_sha256 h = hash_sha256_init();
@@ -652,7 +654,7 @@ static bool verify_model(const char *path, const struct engine_options *options,
   buf_put(&r.out, STR(",\"architecture\":"));
   json_put_string(&r.out, name);
   buf_put(&r.out, STR(",\"checks\":["));
-  verify_structure(&r, opened, &why);
+  bool sound = verify_structure(&r, opened, &why);
   verify_support(&r, &tokenizer);
   if (opened) verify_unused(&r);
   verify_checksum(&r, path, a);
@@ -668,7 +670,7 @@ static bool verify_model(const char *path, const struct engine_options *options,
   buf_printf(&r.out, "\n],\"ok\":%s,\"warnings\":%d,\"failures\":%d}\n", r.failures ? "false" : "true", r.warnings, r.failures);
   engine_close(&g);
   if (r.out.full || fwrite(r.out.ptr, 1, r.out.len, out) != r.out.len) return err_set(e, ERR_IO, "cannot write to standard output");
-  if (!opened && r.failures) *e = why;
+  if (!sound) *e = why;
   return r.failures == 0 || err_set(e, ERR_DATA, "%s: %d of %d checks failed: " STR_FMT, path, r.failures, r.checks, (int)r.failed.len,
                                     r.failed.ptr);
 }

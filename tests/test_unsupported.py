@@ -62,7 +62,8 @@ def defects(model):
     for kind in NO_TYPES:
         yield "weight type %d" % kind, retyped(model, b"blk.1.attn_output.weight", kind), \
             r"tensor blk\.1\.attn_output\.weight: not supported: weight type %d" % kind, False
-    yield "weight type of a norm", retyped(model, b"blk.0.attn_norm.weight", 99), r"tensor blk\.0\.attn_norm\.weight: not supported: weight type 99", False
+    yield "weight type of a norm", retyped(model, b"blk.0.attn_norm.weight", 99), \
+        r"tensor blk\.0\.attn_norm\.weight: not supported: weight type 99", False
 
 
 def commands(path):
@@ -113,7 +114,8 @@ def test_refusals():
 def test_all_at_once():
     """One certificate for everything that is wrong."""
     model = gguf_read(cli.TINY)
-    model = retyped(with_keys(model, {b"general.architecture": text("perpetuum"), b"tokenizer.ggml.model": text("rosetta")}), b".ffn_up.weight", 77)
+    model = with_keys(model, {b"general.architecture": text("perpetuum"), b"tokenizer.ggml.model": text("rosetta")})
+    model = retyped(model, b".ffn_up.weight", 77)
     report = json.loads(run("verify", gguf_write(model, "all.gguf")).stdout)
     told = {c["name"]: c["detail"] for c in report["checks"]}["supported"]
     for word in ('architecture "perpetuum"', "tokenizer rosetta", "weight type 77 (2 tensors, the first is blk.0.ffn_up.weight)"):
@@ -138,7 +140,8 @@ def tiny(name, number, block, size):
     keys = {b"llama.embedding_length": uint(256), b"llama.feed_forward_length": uint(256), b"llama.block_count": uint(1),
             b"llama.attention.head_count": uint(4), b"llama.attention.head_count_kv": uint(4), b"llama.attention.key_length": uint(64),
             b"llama.attention.value_length": uint(64), b"llama.rope.dimension_count": uint(64)}
-    shapes = [("token_embd", words)] + [("blk.0." + n, 256) for n in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")]
+    matrices = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes = [("token_embd", words)] + [("blk.0." + n, 256) for n in matrices]
     tensors = [[n.encode() + b".weight", struct.pack("<IQQI", 2, 256, rows, number),
                 bytes(rng.randrange(64) for _ in range(256 // block * size * rows))] for n, rows in shapes]
     if block == 1:  # floats, whose every byte matters
@@ -148,7 +151,8 @@ def tiny(name, number, block, size):
     weights = run("eval", "--dequant", name, stdin=tensors[1][2]).stdout
     weights = struct.unpack("<%df" % (len(weights) // 4), weights)
     small = 1 / math.sqrt(256 * sum(x * x for x in weights) / len(weights))  # a row of 256 then gives numbers about 1
-    tensors += [[n, struct.pack("<IQI", 1, 256, 0), struct.pack("<256f", *[small] * 256)] for n in (b"output_norm.weight", b"blk.0.attn_norm.weight", b"blk.0.ffn_norm.weight")]
+    tensors += [[n, struct.pack("<IQI", 1, 256, 0), struct.pack("<256f", *[small] * 256)]
+                for n in (b"output_norm.weight", b"blk.0.attn_norm.weight", b"blk.0.ffn_norm.weight")]
     return Model(with_keys(model, keys).keys, tensors)
 
 
@@ -159,8 +163,8 @@ def test_formats():
         p = run("verify", path)
         good = p.returncode == 0 and p.stdout
         checks = {c["name"]: c for c in json.loads(p.stdout)["checks"]} if good else {}
-        check(name + " runs, in chunks too, and as the exact path says", good and {"first step", "chunks", "exact path"} <= checks.keys() and
-              not checks["exact path"]["warning"], p.stdout[-900:], p.stderr)
+        ran = good and {"first step", "chunks", "exact path"} <= checks.keys() and not checks["exact path"]["warning"]
+        check(name + " runs, in chunks too, and as the exact path says", ran, p.stdout[-900:], p.stderr)
         told = json.loads(works(name + ": info", "info", path, "--json").stdout or b"{}")
         check(name + ": info says how it runs", told.get("runs", {}).get(name), told)
         seen += 1

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import struct
 import sys
 import tempfile
 import warnings
@@ -52,6 +53,44 @@ def encoder(*rows, layer, biases, norm):
     return out
 
 
+def compressed(form, kind, bits, **more):
+    weights = {"num_bits": bits, "type": kind, "strategy": "group" if "group_size" in more else "channel", "symmetric": True, **more}
+    return {"quant_method": "compressed-tensors", "format": form, "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}}}
+
+
+def quantized(tensors, config):
+    """The matrices of the layers as codes and scales; bytes that cannot be random stand there."""
+    method, out = config.get("format", config["quant_method"]), {}
+    for name, (dtype, (rows, cols, *_)) in ((n, (d, s + [0])) for n, (d, s) in tensors.items()):
+        base = name[:-len("weight")]
+        if not name.endswith("proj.weight"):
+            out[name] = tensors[name]
+        elif method == "gptq":
+            per, group = 32 // config["bits"], config["group_size"]
+            order = [c // group for c in range(cols)]
+            if config["desc_act"]:
+                order = [order[c * 29 % cols] for c in range(cols)]
+            middle = {4: "77", 8: "80"}[config["bits"]] * (cols // group * rows // per * 4)
+            out[base + "qweight"] = ["I32", [cols // per, rows]]
+            out[base + "qzeros"] = ["I32", [cols // group, rows // per]] + ([middle] if config["sym"] else [])
+            out[base + "scales"] = ["F16", [cols // group, rows]]
+            out[base + "g_idx"] = ["I32", [cols], struct.pack("<%di" % cols, *order).hex()]
+        elif method == "fp8":
+            tall, wide = config["weight_block_size"]
+            out[name] = ["F8_E4M3", [rows, cols]]
+            out[name + "_scale_inv"] = ["F32", [-(-rows // tall), -(-cols // wide)]]
+        elif method == "pack-quantized":
+            out[name + "_packed"] = ["I32", [rows, cols // 8]]
+            out[name + "_scale"] = [dtype, [rows, cols // 32]]
+            out[name + "_shape"] = ["I64", [2], struct.pack("<qq", rows, cols).hex()]
+            if not config["config_groups"]["group_0"]["weights"]["symmetric"]:
+                out[name + "_zero_point"] = ["I32", [rows // 8, cols // 32]]
+        else:
+            out[name] = [{"float-quantized": "F8_E4M3", "int-quantized": "I8"}[method], [rows, cols]]
+            out[name + "_scale"] = [dtype, [rows, 1]]
+    return out
+
+
 def small(**more):
     return {k: v for k, v in {**SMALL, **more}.items() if v is not None}
 
@@ -68,9 +107,25 @@ CASES = {
         rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 16.0}), "F16", "bf16"),
     "mistral": ("MistralConfig", "MistralForCausalLM", small(sliding_window=32, head_dim=16), "BF16", "auto"),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM", small(num_local_experts=4, num_experts_per_tok=2), "BF16", "auto"),
+    "gptq": ("LlamaConfig", "LlamaForCausalLM", small(), "F16", "f32", {
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "sym": False, "desc_act": False}),
+    "gptq-symmetric": ("LlamaConfig", "LlamaForCausalLM", small(), "F16", "f32", {
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": False}),
+    "gptq-order": ("LlamaConfig", "LlamaForCausalLM", small(), "F16", "f32", {
+        "quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": True}),
+    "gptq-8": ("LlamaConfig", "LlamaForCausalLM", small(), "F16", "f32", {
+        "quant_method": "gptq", "bits": 8, "group_size": 32, "sym": True, "desc_act": False, "checkpoint_format": "gptq_v2"}),
+    "fp8": ("LlamaConfig", "LlamaForCausalLM", small(), "BF16", "f32", {
+        "quant_method": "fp8", "weight_block_size": [48, 32], "activation_scheme": "dynamic"}),
+    "ct-fp8": ("LlamaConfig", "LlamaForCausalLM", small(), "BF16", "f32", compressed("float-quantized", "float", 8)),
+    "ct-int8": ("LlamaConfig", "LlamaForCausalLM", small(), "BF16", "f32", compressed("int-quantized", "int", 8)),
+    "ct-int4": ("LlamaConfig", "LlamaForCausalLM", small(), "BF16", "f32", compressed("pack-quantized", "int", 4, group_size=32)),
+    "ct-int4-zeros": ("LlamaConfig", "LlamaForCausalLM", small(), "BF16", "f32", compressed("pack-quantized", "int", 4, group_size=32, symmetric=False)),
     "smollm3": ("SmolLM3Config", "SmolLM3ForCausalLM", small(), "BF16", "auto"),
     "granite": ("GraniteConfig", "GraniteForCausalLM", small(attention_multiplier=0.1, embedding_multiplier=12.0, residual_multiplier=0.3,
                                                              logits_scaling=8.0), "BF16", "auto"),
+    "granitemoe": ("GraniteMoeConfig", "GraniteMoeForCausalLM", small(num_local_experts=4, num_experts_per_tok=2, attention_multiplier=0.1,
+                                                                     embedding_multiplier=12.0), "BF16", "auto"),
     "gemma": ("GemmaConfig", "GemmaForCausalLM", small(head_dim=32), "BF16", "auto"),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", small(head_dim=32, sliding_window=32), "BF16", "auto"),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, final_logit_softcapping=30.0), "BF16", "auto"),
@@ -135,7 +190,7 @@ CASES = {
 
 
 def folder(case, path):
-    config, model, settings, dtype, _ = case
+    config, model, settings, dtype, _, *codes = case
     if not model:
         return config, {name: [dtype, shape] for name, shape in sorted(settings.items())}
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
@@ -151,6 +206,8 @@ def folder(case, path):
         settings["rotary_pct"] = 0.25
     for gone in ("transformers_version", "dtype", "torch_dtype", "use_cache"):
         settings.pop(gone, None)
+    if codes:
+        settings["quantization_config"], shapes = codes[0], quantized(shapes, codes[0])
     return settings, shapes
 
 

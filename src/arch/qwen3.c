@@ -7,7 +7,11 @@ static const struct tensor_row *const qwen3_tensors[] = {rows_model, rows_attn_n
 static void qwen3_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_SILU); }
 
 static const struct hf qwen3_hf = {
-  .classes = "Qwen3ForCausalLM Qwen3Model", .prefixes = "model", .layer = "layers", .more = hf_decoder, .keys = "", .tensors = ""};
+  .classes = "Qwen3ForCausalLM Qwen3Model", .prefixes = "model", .layer = "layers", .more = hf_decoder, .ranker = "qwen3-reranker",
+  .keys = "",
+  .tensors = "embed_tokens token_embd\n"
+             "embed_tokens cls.output ranker:tie_word_embeddings=true\n"
+             "lm_head cls.output ranker:1\n"};
 
 static const struct arch arch_qwen3 = {.name = "qwen3", .keys = qwen3_keys, .tensors = qwen3_tensors, .rope_neox = true,
                                        .forward = qwen3_forward, .hf = &qwen3_hf};
