@@ -592,6 +592,7 @@ static void ta_begin(int round) {
                              .q_norm = norms ? tr_floats(TA_DIM, 2) : NULL, .k_norm = norms ? tr_floats(TA_DIM, 2) : NULL,
                              .softcap = round % 6 == 5 ? 4.0f : 0.0f, .both_ways = round / 4 % 2};
   if (round % 6 == 1 || round % 6 == 4) ta.h.alibi = round % 4 == 2 ? 5.0f : 8.0f;
+  if (round % 6 == 2) ta.h.reach = round % 4 ? 5 : 40, ta.h.bias = tr_floats(ta.h.n_head * (2 * ta.h.reach + 1), 3);
   ta.q = tr_input(ta.h.n_head * TA_DIM), ta.k = tr_input(TA_KV * TA_DIM), ta.v = tr_input(TA_KV * TA_WIDTH);
   if (rotated) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
   ta.o = tape_attention(&tr.tape, &ta.h, ta.q, ta.k, ta.v);
@@ -657,6 +658,8 @@ static void ta_check_head(int r, int head, enum kv_type type) {
     p[at] = 0;
     for (int d = 0; d < TA_DIM; d++) p[at] += ta.heads[r][head][d] * 0.25 * ta.keys[s][at][kv][d];
     if (ta.h.alibi > 0) p[at] -= away * ta_slope(head, ta.h.n_head, (double)ta.h.alibi);
+    const int far = away < ta.h.reach ? away : ta.h.reach; // the table: from -reach, behind the query, to reach
+    if (ta.h.bias) p[at] += (double)ta.h.bias[(2 * ta.h.reach + 1) * head + ta.h.reach + (at < now ? -far : far)];
     if (ta.h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
     if (!seen) p[at] = -INFINITY;
     most = p[at] > most ? p[at] : most;
