@@ -11,7 +11,7 @@ enum {
   POOL_SPIN = 4000,       // pauses (about 40 us) before a thread sleeps inside a step
   POOL_IDLE_SPIN = 3000,  // between steps
   POOL_MAX_THREADS = 256,
-  POOL_BITS = 18          // of a chunk's number; the epoch has the other 28 bits of a claim word
+  POOL_BITS = 18          // of a claim's number, which is one chunk, or several where there are more; the epoch has the other 28
 };
 
 struct cpu_pool {
@@ -19,9 +19,10 @@ struct cpu_pool {
   struct os_thread *threads; // (n_threads - 1)
   void (*run)(void *context, int phase, int chunk, int thread);
   void *context;
+  const int *chunks;         // (n_phases) of the running step
   int n_phases, max_phases;
-  uint64_t *claim;           // (max_phases) epoch | chunks | next chunk
-  uint32_t *done;            // (max_phases) chunks finished
+  uint64_t *claim;           // (max_phases) epoch | claims | next claim
+  uint32_t *done;            // (max_phases) claims finished
   uint32_t epoch, idle, sleepers; // epoch: of the running step; idle: threads asleep between steps
   int n_started;
   bool quit;
@@ -59,7 +60,7 @@ static void cpu_pool_work(struct cpu_pool *p, int thread, uint64_t epoch) {
       uint32_t chunk = (uint32_t)(word & mask);
       if (chunk >= chunks) break;
       if (!__atomic_compare_exchange_n(&p->claim[phase], &word, word + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
-      p->run(p->context, phase, (int)chunk, thread);
+      for (int c = (int)chunk; c < p->chunks[phase]; c += (int)chunks) p->run(p->context, phase, c, thread);
       uint32_t done = __atomic_add_fetch(&p->done[phase], 1, __ATOMIC_SEQ_CST);
       if (done == chunks && __atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST)) os_wake(&p->done[phase]);
     }
@@ -127,11 +128,12 @@ static void cpu_pool_run(struct cpu_pool *p, int n_phases, const int *chunks, vo
   uint64_t short_epoch = epoch & ((1u << 28) - 1);
   p->run = run;
   p->context = context;
+  p->chunks = chunks;
   __atomic_store_n(&p->n_phases, n_phases, __ATOMIC_RELAXED);
   for (int i = 0; i < n_phases; i++) {
-    BK_ASSERT(chunks[i] < 1 << POOL_BITS);
+    const int most = (1 << POOL_BITS) - 1, claims = chunks[i] < most ? chunks[i] : most;
     __atomic_store_n(&p->done[i], 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&p->claim[i], short_epoch << (2 * POOL_BITS) | (uint64_t)chunks[i] << POOL_BITS, __ATOMIC_RELEASE);
+    __atomic_store_n(&p->claim[i], short_epoch << (2 * POOL_BITS) | (uint64_t)claims << POOL_BITS, __ATOMIC_RELEASE);
   }
   __atomic_store_n(&p->epoch, epoch, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&p->idle, __ATOMIC_SEQ_CST)) os_wake(&p->epoch);

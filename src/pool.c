@@ -31,9 +31,9 @@ static void pool_clear(struct pool *p) { // for another sequence
   p->count = 0;
 }
 
-/* Whether the row at a position of a sequence of n_ids is needed. */
+/* Whether the row at a position of a sequence of n_ids is needed; none of those that are generated behind them. */
 static bool pool_wants(const struct pool *p, int position, int n_ids) {
-  return p->kind == POOL_MEAN || position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
+  return p->kind == POOL_MEAN ? position < n_ids : position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
 }
 
 static void pool_row(struct pool *p, const float *x) {
