@@ -25,8 +25,8 @@ static const char hf_keys[] =
   "attention.value_length u head_dim\n"
   "attention.layer_norm_rms_epsilon f rms_norm_eps|norm_eps\n"
   "attention.layer_norm_epsilon f layer_norm_eps|layer_norm_epsilon|norm_epsilon\n"
-  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope\n"
-  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor\n"
+  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope|rope.rope_type=ntk\n"
+  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor|rope.rope_type=ntk*rope.factor\n"
   "rope.scaling.original_context_length u rope.rope_type=yarn*rope.original_max_position_embeddings|"
     "rope.rope_type=yarn*original_max_position_embeddings\n"
   "rope.scaling.yarn_ext_factor f rope.rope_type=yarn*rope.extrapolation_factor\n"
@@ -599,7 +599,7 @@ static bool hf_factors(struct hf_plan *p, const char *path, const char *name, ui
 
 /* Scaled positions that need more than keys: llama3's factors, longrope's. */
 static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, struct bk_error *e) {
-  static const char known[] = "default none linear yarn dynamic mrope llama3 longrope su";
+  static const char known[] = "default none linear yarn ntk dynamic mrope llama3 longrope su";
   const struct hf_config *c = &p->config;
   const struct json *named = hf_find(c, STR("rope.rope_type"));
   struct str type = named ? named->string : STR("default");

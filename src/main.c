@@ -297,7 +297,8 @@ static bool main_converse_open(const struct options *o, struct conversation *c, 
   if (o->gpu && !str_is(str_from(o->gpu), "auto") && !str_is(str_from(o->gpu), "off"))
     return err_set(e, ERR_UNAVAILABLE, "not supported: --gpu %s", o->gpu);
   struct bk_options options = {.isa = o->isa, .threads = (int)o->threads, .context = (int)o->context, .memory = o->memory,
-                               .kv = kv == KV_F32 ? BK_KV_F32 : kv == KV_Q8 ? BK_KV_Q8_0 : BK_KV_F16, .exact = (int)o->exact};
+                               .kv = kv == KV_F32 ? BK_KV_F32 : kv == KV_Q8 ? BK_KV_Q8_0 : BK_KV_F16, .exact = (int)o->exact,
+                               .loras = o->loras};
   c->model = bk_model_open(path, &options, e);
   c->session = c->model ? bk_session_open(c->model, e) : NULL;
   if (!c->session) return false;

@@ -141,6 +141,7 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_O_FULL: return hp->n_head * hp->value_dim_full;
   case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
   case DIM_V_FULL: return hp->value_dim_full;
+  case DIM_BUCKETS: return hp->n_buckets;
   }
   return 0;
 }
@@ -252,7 +253,7 @@ static bool model_lora_weight(struct gguf *g, struct gguf_tensor *t, int64_t col
 }
 
 /* One matrix and its pair of tensors. A matrix that is some rows of a tensor takes those rows of the second. */
-static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, double scale, struct bk_error *e) {
+static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, enum tensor_kind kind, double scale, struct bk_error *e) {
   char name[160];
   struct gguf_tensor *pair[2];
   for (int i = 0; i < 2; i++) {
@@ -261,7 +262,7 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, d
   }
   if (!pair[0] && !pair[1]) return true;
   if (!pair[0] || !pair[1]) return err_set(e, ERR_DATA, "tensor " STR_FMT " has only one half of a pair", STR_ARG(w->name));
-  if (w->n_experts > 1 || w->lookup_only || w == &m->token_embd)
+  if (kind != TENSOR_MATRIX)
     return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: adapters of experts and of tables", STR_ARG(w->name));
   const struct gguf_tensor *base = gguf_tensor(&m->gguf, w->name);
   const int64_t rank = (int64_t)pair[0]->dim[1], first = ((const char *)w->file - (const char *)base->data) / (int64_t)model_file_bytes(w, 1);
@@ -270,6 +271,8 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, d
   double alpha = 0;
   const struct gguf_value *v = gguf_find(g, STR("adapter.lora.alpha"));
   if (v && !gguf_float(v, 0, &alpha)) return err_set(e, ERR_DATA, "key adapter.lora.alpha is no number");
+  if (pair[0]->data) m->kept_mapped_bytes += pair[0]->n_bytes; // for other rows of the tensor it is packed once more
+  m->n_adapters++;
   *a = (struct adapter){.scale = (float)(alpha != 0 ? scale * alpha / (double)rank : scale), .number = m->n_loras, .next = w->adapters};
   w->adapters = a;
   return rank <= 1 << 16 ? model_lora_weight(g, pair[0], w->n_cols, rank, 0, (int)rank, &a->down, e) &&
@@ -296,7 +299,7 @@ static bool model_lora_all(struct model *m, struct gguf *g, double scale, struct
         struct weight *w = (struct weight *)(void *)model_row_target(m, layer, row->offset);
         if (row->kind == TENSOR_VECTOR || (strstr(row->name, "%d") != NULL) != (layer >= 0) || !w->quant) continue;
         const bool seen = w->adapters && w->adapters->number == m->n_loras; // by another row that may give it
-        if (!seen && !model_lora_bind(m, g, w, scale, e)) return false;
+        if (!seen && !model_lora_bind(m, g, w, row->kind, scale, e)) return false;
       }
   for (int i = 0; i < g->n_tensors; i++)
     if (!g->tensors[i].data)
@@ -317,9 +320,12 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
     m->n_loras++; // it is open
     gguf_string(gguf_find(g, STR("general.architecture")), &arch);
     gguf_string(gguf_find(g, STR("adapter.type")), &type);
-    if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
+    if (!type.ptr) err_set(e, ERR_DATA, "not an adapter: key adapter.type is missing");
+    else if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
     else if (!str_is(arch, m->arch->name))
       err_set(e, ERR_DATA, "an adapter for architecture \"" STR_FMT "\", the model is of \"%s\"", STR_ARG(arch), m->arch->name);
+    else if (gguf_find(g, STR("adapter.alora.invocation_tokens")))
+      err_set(e, ERR_DATA, "not supported: an adapter that certain tokens turn on, adapter.alora.invocation_tokens");
     else model_lora_all(m, g, scale, e);
     if (e->code) {
       err_prefix(e, path);
@@ -327,10 +333,6 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
     }
   }
   return true;
-}
-
-static bool model_layer_is_local(const struct model *m, int layer) {
-  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
 }
 
 /* ---- rope ---- */
@@ -344,7 +346,7 @@ static bool model_rope(struct model *m, struct rope *r, double base, bool scaled
   if (!frequency) return err_set(e, ERR_OS, "no memory for %d rope frequencies", n);
   struct str type = scaled ? hp->rope_scaling : STR_NONE;
   bool yarn = str_is(type, "yarn");
-  if (type.len && !yarn && !str_is(type, "linear") && !str_is(type, "none") && !str_is(type, "longrope"))
+  if (type.len && !yarn && !str_is(type, "linear") && !str_is(type, "ntk") && !str_is(type, "none") && !str_is(type, "longrope"))
     return err_set(e, ERR_DATA, "not supported: rope scaling \"" STR_FMT "\"", STR_ARG(type));
   double factor = hp->rope_factor > 0 ? hp->rope_factor : hp->rope_linear_scale > 0 ? hp->rope_linear_scale : 1;
   if (!scaled || str_is(type, "none")) factor = 1;
@@ -358,6 +360,7 @@ static bool model_rope(struct model *m, struct rope *r, double base, bool scaled
       if (edge[i] < 0) edge[i] = 0;
       if (edge[i] > (double)hp->n_rot - 1) edge[i] = (double)hp->n_rot - 1;
     }
+  if (str_is(type, "ntk")) base *= factor, factor = kern_exp(2 * kern_log(factor) / (double)hp->n_rot);
   for (int i = 0; i < n; i++) {
     double f = kern_exp(-2.0 * i / (double)hp->n_rot * kern_log(base));
     if (scaled && m->rope_factors) f /= (double)m->rope_factors[i];
@@ -380,6 +383,28 @@ static bool model_ropes(struct model *m, struct bk_error *e) {
       return err_set(e, ERR_DATA, "factors of rope: element %d is %.9g, expected 1e-6 to 1e6", i, (double)m->rope_factors[i]);
   return (m->hp.rope_base <= 0 || model_rope(m, &m->rope, m->hp.rope_base, true, e)) &&
          (m->hp.rope_base_local <= 0 || model_rope(m, &m->rope_local, m->hp.rope_base_local, false, e));
+}
+
+/* ---- biases by distance ---- */
+
+/* Half of the buckets are for keys behind the query. In each half the first half are one distance each, the others grow
+ * evenly in its logarithm up to MODEL_REACH. (Raffel et al.: T5, 2020) */
+static bool model_score_bias(struct model *m, struct bk_error *e) {
+  const int n_head = (int)m->hp.n_head, half = (int)m->hp.n_buckets / 2, near = half / 2, width = 2 * MODEL_REACH + 1;
+  if (!m->bucket_bias) return true;
+  if (near < 1 || near >= MODEL_REACH)
+    return err_set(e, ERR_DATA, "%lld buckets of distances, expected 4 to %d", (long long)m->hp.n_buckets, 4 * MODEL_REACH - 1);
+  float *to = ARENA_NEW(&m->tables, float, (size_t)(n_head * width));
+  if (!to) return err_set(e, ERR_OS, "no memory for biases of %d heads", n_head);
+  for (int i = 0; i < width; i++) {
+    const int away = i < MODEL_REACH ? MODEL_REACH - i : i - MODEL_REACH;
+    int bucket = away;
+    if (away >= near) bucket = near + (int)(kern_log((double)away / near) / kern_log((double)MODEL_REACH / near) * (half - near) + 1e-9);
+    bucket = (bucket < half ? bucket : half - 1) + (i > MODEL_REACH ? half : 0);
+    for (int h = 0; h < n_head; h++) to[h * width + i] = m->bucket_bias[bucket * n_head + h];
+  }
+  m->score_bias = to;
+  return true;
 }
 
 /* ---- packing ---- */
@@ -447,7 +472,7 @@ static void model_pack(const struct model *m, int piece) {
 /* ---- opening ---- */
 
 static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
-  if (!tape_new(&m->tape, 16 + (32 + 24 * m->n_loras) * (int)m->hp.n_layer, &m->tables, e)) return false;
+  if (!tape_new(&m->tape, 16 + 32 * (int)m->hp.n_layer + 3 * m->n_adapters, &m->tables, e)) return false;
   m->arch->forward(&m->tape, m);
   tape_plan(&m->tape, !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows);
   return true;
@@ -468,7 +493,7 @@ static bool model_open(struct model *m, const char *path, const struct model_opt
   if (!whole.beg) return false;
   m->tables = whole;
   bool ok = gguf_open(&m->gguf, path, &m->tables, e) && model_read_hparams(m, e) && model_context(m, o->n_context, e) &&
-            model_bind_all(m, e) && model_loras(m, o->loras, e) && model_ropes(m, e) &&
+            model_bind_all(m, e) && model_loras(m, o->loras, e) && model_ropes(m, e) && model_score_bias(m, e) &&
             model_build_tape(m, o->max_rows, e) && model_plan_packing(m, e);
   if (ok && gguf_find(&m->gguf, STR("tokenizer.ggml.model"))) ok = token_load(&m->gguf, &m->tables, &m->vocab, e);
   m->tables_bytes = (size_t)(m->tables.beg - whole.beg);
@@ -478,11 +503,14 @@ static bool model_open(struct model *m, const char *path, const struct model_opt
     err_prefix(e, path);
     return false;
   }
-  for (int i = 0; i < m->gguf.n_files; i++) {
-    m->mapped_bytes += m->gguf.files[i].size;
-    m->kept_mapped_bytes += m->gguf.data_start[i];
+  for (int k = -1; k < m->n_loras; k++) {
+    const struct gguf *g = k < 0 ? &m->gguf : &m->loras[k];
+    for (int i = 0; i < g->n_files; i++) {
+      m->mapped_bytes += g->files[i].size;
+      m->kept_mapped_bytes += g->data_start[i];
+    }
+    for (int i = 0; i < g->n_tensors; i++) m->kept_mapped_bytes += g->tensors[i].n_bytes; // of the bound ones
   }
-  for (int i = 0; i < m->gguf.n_tensors; i++) m->kept_mapped_bytes += m->gguf.tensors[i].n_bytes; // of the bound ones
   for (int i = 0; i < m->n_matrices; i++)
     m->kept_mapped_bytes -= model_file_bytes(m->matrices[i], m->matrices[i]->n_rows) * (size_t)m->matrices[i]->n_experts;
   return true;

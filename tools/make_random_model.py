@@ -10,7 +10,7 @@ is bytes, characters and runs of letters. One tensor in memory at a time. Same a
 its name and shape alone, and random numbers are PCG64's raw output, which numpy promises to keep.
 SPDX-License-Identifier: MIT
 """
-import argparse, itertools, os, string, sys, zlib
+import argparse, itertools, math, os, string, sys, zlib
 
 try:
     import gguf
@@ -21,6 +21,9 @@ except ImportError as missing:
 SHAPES = {  # name: hyperparameters
     "tinyllama-1.1b": dict(arch="llama", embd=2048, ff=5632, layers=22, heads=32, heads_kv=4, vocab=32000, context=2048),
     "tiny-test": dict(arch="llama", embd=256, ff=512, layers=4, heads=4, heads_kv=2, vocab=512, context=256),
+    "moe-0.7b": dict(arch="qwen3moe", embd=1024, ff=512, layers=12, heads=16, heads_kv=4, head=64, vocab=32000, context=4096, experts=32,
+                     used=4),
+    "moe-test": dict(arch="qwen3moe", embd=256, ff=256, layers=2, heads=4, heads_kv=2, head=64, vocab=512, context=256, experts=8, used=2),
 }
 SEED = 20240229
 CHAT = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}assistant: "
@@ -89,7 +92,7 @@ FORMATS = {"F32": f32, "F16": f16, "Q8_0": q8_0, "Q4_0": q4_0, "Q4_K": q4_k, "Q6
 def q4_k_m(tensor, layer, layers):
     eighth = layers // 8
     more = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
-    return "Q6_K" if tensor == "output" or tensor in ("attn_v", "ffn_down") and more else "Q4_K"
+    return "Q6_K" if tensor == "output" or tensor in ("attn_v", "ffn_down", "ffn_down_exps") and more else "Q4_K"
 
 
 MIXES = {
@@ -101,10 +104,10 @@ MIXES = {
 }
 
 
-# ---- architectures: keys, and tensors as (name, rows, columns); one row is a norm ----
+# ---- architectures: keys, and tensors as (name, rows or (experts, rows), columns); one row is a norm ----
 
 def llama(writer, s):
-    head = s["embd"] // s["heads"]
+    head = s.get("head", s["embd"] // s["heads"])
     writer.add_vocab_size(s["vocab"])
     writer.add_context_length(s["context"])
     writer.add_embedding_length(s["embd"])
@@ -118,15 +121,27 @@ def llama(writer, s):
     yield "token_embd", s["vocab"], s["embd"]
     for i in range(s["layers"]):
         for name, rows, columns in [
-                ("attn_norm", 1, s["embd"]), ("attn_q", s["embd"], s["embd"]), ("attn_k", head * s["heads_kv"], s["embd"]),
-                ("attn_v", head * s["heads_kv"], s["embd"]), ("attn_output", s["embd"], s["embd"]), ("ffn_norm", 1, s["embd"]),
-                ("ffn_gate", s["ff"], s["embd"]), ("ffn_up", s["ff"], s["embd"]), ("ffn_down", s["embd"], s["ff"])]:
+                ("attn_norm", 1, s["embd"]), ("attn_q", head * s["heads"], s["embd"]), ("attn_k", head * s["heads_kv"], s["embd"]),
+                ("attn_v", head * s["heads_kv"], s["embd"]), ("attn_output", s["embd"], head * s["heads"]), ("ffn_norm", 1, s["embd"]),
+                *s.get("more", [("ffn_gate", s["ff"], s["embd"]), ("ffn_up", s["ff"], s["embd"]), ("ffn_down", s["embd"], s["ff"])])]:
             yield "blk.%d.%s" % (i, name), rows, columns
     yield "output_norm", 1, s["embd"]
     yield "output", s["vocab"], s["embd"]
 
 
-ARCHITECTURES = {"llama": llama}
+def qwen3moe(writer, s):
+    writer.add_key_length(s["head"])
+    writer.add_value_length(s["head"])
+    writer.add_expert_count(s["experts"])
+    writer.add_expert_used_count(s["used"])
+    writer.add_expert_feed_forward_length(s["ff"])
+    n = s["experts"]  # matrices of one tensor
+    yield from llama(writer, dict(s, more=[
+        ("attn_q_norm", 1, s["head"]), ("attn_k_norm", 1, s["head"]), ("ffn_gate_inp", n, s["embd"]),
+        ("ffn_gate_exps", (n, s["ff"]), s["embd"]), ("ffn_up_exps", (n, s["ff"]), s["embd"]), ("ffn_down_exps", (n, s["embd"]), s["ff"])]))
+
+
+ARCHITECTURES = {"llama": llama, "qwen3moe": qwen3moe}
 
 
 def add_vocabulary(writer, n):
@@ -159,10 +174,12 @@ def write(path, name, shape, mix):
     todo = []
     for tensor, rows, columns in ARCHITECTURES[shape["arch"]](writer, shape):
         layer = int(tensor.split(".")[1]) if tensor.startswith("blk.") else 0
-        kind = "F32" if rows == 1 else MIXES[mix](tensor.split(".")[-1], layer, shape["layers"])
+        dims = [rows, columns] if isinstance(rows, int) else [*rows, columns]
+        rows = math.prod(dims[:-1])
+        kind = "F32" if rows == 1 or "gate_inp" in tensor else MIXES[mix](tensor.split(".")[-1], layer, shape["layers"])
         type_ = gguf.GGMLQuantizationType[kind]
         weights, size = gguf.GGML_QUANT_SIZES[type_]
-        writer.add_tensor_info(tensor + ".weight", [columns] if rows == 1 else [rows, columns], np.float32,
+        writer.add_tensor_info(tensor + ".weight", [columns] if rows == 1 else dims, np.float32,
                                rows * columns // weights * size, type_)
         todo.append((tensor, kind, rows, columns))
     add_vocabulary(writer, shape["vocab"])
