@@ -222,7 +222,8 @@ static bool tokenizer_read_spm(struct tokenizer *t) {
 #define TOKENIZER_CASED_REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"
 #define TOKENIZER_BLOOM " ?[^(\\s|.,!?…。，、।۔،)]+\n"
 
-/* Expressions in the order of the pre-tokenizer, and names for them (token_pre.c) that differ in their flags. */
+/* Expressions in the order of the pre-tokenizer, and names for them (token_pre.c) that differ in their flags. Some are also
+ * names of architectures; here they name tokenizers. */
 static const struct {
   const char *names, *stages;
 } tokenizer_pres[] = {
