@@ -13,9 +13,11 @@
 #include "../src/arch/gptneox.c"
 #include "../src/arch/granite.c"
 #include "../src/arch/granitemoe.c"
+#include "../src/arch/gte.c"
 #include "../src/arch/jina_bert_v2.c"
 #include "../src/arch/llama.c"
 #include "../src/arch/modern_bert.c"
+#include "../src/arch/mpnet.c"
 #include "../src/arch/nomic_bert.c"
 #include "../src/arch/olmo2.c"
 #include "../src/arch/phi2.c"
@@ -43,9 +45,11 @@ static const struct arch *const arch_table[] = {
   &arch_gptneox,
   &arch_granite,
   &arch_granitemoe,
+  &arch_gte,
   &arch_jina_bert_v2,
   &arch_llama,
   &arch_modern_bert,
+  &arch_mpnet,
   &arch_nomic_bert,
   &arch_olmo2,
   &arch_phi2,

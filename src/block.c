@@ -182,14 +182,20 @@ static struct norm block_norm(const struct model *m, struct norm n) {
 
 static struct tape_in block_normed(const struct model *m, int x, struct norm n) { return TAPE_NORM(x, block_norm(m, n)); }
 
+/* Whether it sees only hp.window positions. */
+static bool block_is_local(const struct model *m, int layer) {
+  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
+}
+
 /* Attention of layer i as the hyperparameters have it; windowed if its turn comes. */
 static struct tape_heads block_heads(const struct model *m, int i, int angles) {
   const struct hparams *hp = &m->hp;
   return (struct tape_heads){.layer = i, .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv, .head_dim = (int)hp->head_dim,
-                             .value_dim = (int)hp->value_dim, .window = model_layer_is_local(m, i) ? (int)hp->window : 0,
+                             .value_dim = (int)hp->value_dim, .window = block_is_local(m, i) ? (int)hp->window : 0,
                              .q_norm = m->layers[i].q_norm.weight, .k_norm = m->layers[i].k_norm.weight, .eps = (float)hp->eps,
-                             .rope = &m->rope, .angles = angles, .scale = (float)hp->attention_scale,
-                             .softcap = (float)hp->softcap_attention, .alibi = (float)hp->alibi, .both_ways = !hp->causal};
+                             .rope = angles == VALUE_NONE ? NULL : &m->rope, .angles = angles, .scale = (float)hp->attention_scale,
+                             .softcap = (float)hp->softcap_attention, .alibi = (float)hp->alibi, .bias = m->score_bias,
+                             .reach = MODEL_REACH, .both_ways = !hp->causal};
 }
 
 static int block_attention(struct tape *t, const struct layer *l, struct tape_in in, const struct tape_heads *h) {
@@ -232,8 +238,9 @@ static void block_experts(struct tape *t, const struct model *m, int i, int n, e
   const struct layer *l = &m->layers[i];
   const struct tape_route *route = &m->routes[i];
   const struct weight *both[] = {&l->gate_experts, &l->up_experts}, *down[] = {&l->down_experts};
-  int weights = tape_route(t, route, tape_product(t, TAPE_ROWS(n), &l->router)), out[2], y;
-  tape_experts(t, TAPE_ROWS(n), route, weights, 2, both, out);
+  const bool gated = l->gate_experts.quant != NULL;
+  int weights = tape_route(t, route, tape_product(t, TAPE_ROWS(n), &l->router)), out[2] = {VALUE_NONE, VALUE_NONE}, y;
+  tape_experts(t, TAPE_ROWS(n), route, weights, gated + 1, both + !gated, out);
   tape_experts(t, TAPE_GLU(out[0], out[1], act), route, weights, 1, down, &y);
   tape_mix(t, route, y, weights, (float)m->hp.residual_scale, x);
   if (!l->gate_shared.quant) return;
@@ -260,10 +267,17 @@ static void block_parallel(struct tape *t, const struct model *m, const struct l
 /* A layer of an encoder whose halves are normed once they are added. */
 static void block_post_norm(struct tape *t, const struct model *m, int i, const struct tape_heads *h, enum activation act, int x) {
   const struct layer *l = &m->layers[i];
-  int o = block_attention(t, l, TAPE_ROWS(x), h);
-  tape_matmul_add(t, TAPE_ROWS(o), &l->wo, x);
-  tape_norm(t, x, block_norm(m, l->attn_post_norm), 1);
-  tape_matmul_add(t, block_gated(t, TAPE_ROWS(x), &l->w_gate, &l->w_up, act), &l->w_down, x);
+  int o = block_attention_wide(t, m, l, TAPE_ROWS(x), *h, false);
+  if (l->attn_norm_2.weight) { // norm(x + norm(x + what attention found))
+    int y = tape_product(t, TAPE_ROWS(o), &l->wo);
+    tape_add(t, x, tape_unnormed, 1, VALUE_NONE, y);
+    tape_add(t, y, block_norm(m, l->attn_post_norm), 1, VALUE_NONE, x);
+  } else {
+    tape_matmul_add(t, TAPE_ROWS(o), &l->wo, x);
+  }
+  tape_norm(t, x, block_norm(m, l->attn_norm_2.weight ? l->attn_norm_2 : l->attn_post_norm), 1);
+  if (l->up_experts.quant) block_experts(t, m, i, x, act, x);
+  else tape_matmul_add(t, block_gated(t, TAPE_ROWS(x), &l->w_gate, &l->w_up, act), &l->w_down, x);
   tape_norm(t, x, block_norm(m, l->ffn_post_norm), 1);
 }
 
@@ -298,6 +312,16 @@ static void block_head(struct tape *t, const struct model *m, int x) {
   else out = tape_product(t, in, m->cls_output.quant ? &m->cls_output : m->output.quant ? &m->output : &m->token_embd);
   if (m->hp.logit_scale != 1 || m->hp.softcap_logits > 0) tape_logits(t, out, (float)m->hp.logit_scale, (float)m->hp.softcap_logits);
   tape_result(t, out);
+}
+
+/* The forward of those whose halves are normed once they are added; positions are rotated if there is a base. */
+static void block_encoder(struct tape *t, const struct model *m, enum activation act) {
+  int x = block_encoder_input(t, m), angles = m->hp.rope_base > 0 ? tape_angles(t, &m->rope) : VALUE_NONE;
+  for (int i = 0; i < (int)m->hp.n_layer; i++) {
+    const struct tape_heads h = block_heads(m, i, angles);
+    block_post_norm(t, m, i, &h, act, x);
+  }
+  block_head(t, m, x);
 }
 
 /* The forward of most: norm, attention, norm, feed-forward, each added to what came in. */
@@ -383,6 +407,7 @@ static const char hf_decoder[] =
 #define HF_ENCODER_KEYS \
   "attention.causal b 0\n" \
   "classifier.output_labels L id2label\n"
+#define HF_TYPES_KEY "tokenizer.ggml.token_type_count u type_vocab_size|1\n"
 #define HF_ENCODER \
   "embeddings.word_embeddings token_embd\n" \
   "embeddings.token_type_embeddings token_types\n" \

@@ -1,7 +1,7 @@
 /* convert_hf.c -- `bodkin convert`: a Hugging Face folder (config.json, safetensors, tokenizer) -> a GGUF file.
  *
  * What an architecture is called there stands in its file in arch/, as the lines of a struct hf, which are read here:
- *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX; TYPE u32, f32, bool, string by their first letters; B: an array
+ *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX (or tokenizer. ...); TYPE u32, f32, bool, string by their first letters; B: an array
  *                                 of bools, one for each element of an array that is as the text says; L: the values of an object
  *   VALUE    A|B|...              the first that there is: numbers, 'texts' and names of config.json (a.b: inside an object), with
  *                                 + - * / from left to right; name=text is 1 where they are equal and else not there
@@ -25,8 +25,8 @@ static const char hf_keys[] =
   "attention.value_length u head_dim\n"
   "attention.layer_norm_rms_epsilon f rms_norm_eps|norm_eps\n"
   "attention.layer_norm_epsilon f layer_norm_eps|layer_norm_epsilon|norm_epsilon\n"
-  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope\n"
-  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor\n"
+  "rope.scaling.type s rope.rope_type=linear|rope.rope_type=yarn|rope.rope_type=longrope|rope.rope_type=ntk\n"
+  "rope.scaling.factor f rope.rope_type=linear*rope.factor|rope.rope_type=yarn*rope.factor|rope.rope_type=ntk*rope.factor\n"
   "rope.scaling.original_context_length u rope.rope_type=yarn*rope.original_max_position_embeddings|"
     "rope.rope_type=yarn*original_max_position_embeddings\n"
   "rope.scaling.yarn_ext_factor f rope.rope_type=yarn*rope.extrapolation_factor\n"
@@ -199,7 +199,8 @@ static bool hf_key(const struct arch *arch, const struct hf_config *c, const str
   double x;
   struct str text;
   uint32_t n;
-  snprintf(key, sizeof key, "%s." STR_FMT, arch->name, STR_ARG(l->name));
+  bool whole = str_starts(l->name, STR("tokenizer."));
+  snprintf(key, sizeof key, "%s%s" STR_FMT, whole ? "" : arch->name, whole ? "" : ".", STR_ARG(l->name));
   char type = l->type.len ? l->type.ptr[0] : 0;
   if (type == 'B' || type == 'L') return hf_key_array(c, l, str_from(key), k), true;
   if (!hf_value(c, l->value, &x, &text)) return true;
@@ -598,7 +599,7 @@ static bool hf_factors(struct hf_plan *p, const char *path, const char *name, ui
 
 /* Scaled positions that need more than keys: llama3's factors, longrope's. */
 static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, struct bk_error *e) {
-  static const char known[] = "default none linear yarn dynamic mrope llama3 longrope su";
+  static const char known[] = "default none linear yarn ntk dynamic mrope llama3 longrope su";
   const struct hf_config *c = &p->config;
   const struct json *named = hf_find(c, STR("rope.rope_type"));
   struct str type = named ? named->string : STR("default");
@@ -800,6 +801,15 @@ static bool hf_verify(struct convert_writer *w, struct bk_error *e) {
 
 /* ---- the folder ---- */
 
+static bool hf_config(struct hf_config *c, const struct json *root) {
+  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
+  c->rope = hf_find(c, STR("rope_parameters"));
+  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
+  const struct json *full = hf_member(c->rope, STR("full_attention"));
+  if (full) c->rope = full;
+  return true;
+}
+
 static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a, struct bk_error *e) {
   char path[OS_PATH];
   struct str text;
@@ -808,12 +818,7 @@ static bool hf_read_config(struct hf_config *c, const char *dir, struct arena *a
   if (!os_is_directory(dir)) return err_set(e, ERR_NOINPUT, "%s: no such folder", dir);
   if (!os_read_file(path, HF_TEXT, a, &text, e)) return false;
   if (!json_parse(text, a, &root, e)) return err_prefix(e, path), false;
-  *c = (struct hf_config){.root = root, .text = hf_member(root, STR("text_config"))};
-  c->rope = hf_find(c, STR("rope_parameters"));
-  if (!c->rope) c->rope = hf_find(c, STR("rope_scaling"));
-  const struct json *full = hf_member(c->rope, STR("full_attention"));
-  if (full) c->rope = full;
-  return true;
+  return hf_config(c, root);
 }
 
 static const struct json *hf_first(const struct hf_config *c, const char *a, const char *b) {

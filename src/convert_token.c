@@ -238,9 +238,13 @@ static const struct {
   {"starcoder", "\\p{N}\n" TOKENIZER_GPT2},
   {"falcon", "punctuation\n" TOKENIZER_GPT2 "\\p{N}+\n[0-9][0-9][0-9]\n"},
   {"deepseek-llm",
-   "[\\r\\n]\n\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴ"
-   "ῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+\n"
-   "\\s?[!-/:-~！-／：-～‘-‟　-。]+\n\\s+$\n[一-龥ࠀ-一가-퟿]+\n\\p{N}\n"},
+   "[\\r\\n]\n\\s?[A-Za-z"
+   "µÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿ"
+   "ᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-"
+   "Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-"
+   "ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-"
+   "𑣟𞤀-𞥃"
+   "]+\n\\s?[!-/:-~！-／：-～‘-‟　-。]+\n\\s+$\n[一-龥ࠀ-一가-퟿]+\n\\p{N}\n"},
   {"deepseek-coder", "[\\r\\n]\n\\s?\\p{L}+\n\\s?\\p{P}+\n[一-龥ࠀ-一가-퟿]+\n\\p{N}\n"},
   {"deepseek-v3", "\\p{N}{1,3}\n[一-龥぀-ゟ゠-ヿ]+\n[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"
                   "|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"},
@@ -688,8 +692,9 @@ static void tokenizer_name_specials(struct tokenizer *t) {
   static const char *const wordpiece[SPECIALS] = {NULL, NULL, "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]", NULL, NULL};
   for (int i = 0; t->kind == TOKEN_WORDPIECE && i < SPECIALS; i++)
     if (!s[i].len) s[i] = str_from(wordpiece[i]);
-  if (t->file && !s[SPECIAL_BOS].len) s[SPECIAL_BOS] = s[SPECIAL_CLS];
-  if (t->file && !s[SPECIAL_EOS].len) s[SPECIAL_EOS] = s[SPECIAL_SEP];
+  bool both = t->file || t->kind == TOKEN_WORDPIECE; // the one where only the other is named
+  if (both && !s[SPECIAL_BOS].len) s[SPECIAL_BOS] = s[SPECIAL_CLS];
+  if (both && !s[SPECIAL_EOS].len) s[SPECIAL_EOS] = s[SPECIAL_SEP];
   tokenizer_process(t);
   for (int i = 0; i < SPECIALS; i++) {
     snprintf(name, sizeof name, "add_%s_token", tokenizer_specials[i].name);
@@ -700,8 +705,10 @@ static void tokenizer_name_specials(struct tokenizer *t) {
   /* Where nothing is said nothing is added; but loaders have other defaults. Classes with an own name add what they do. */
   struct str class = tokenizer_string(t->config, "tokenizer_class");
   bool general = !class.len || str_starts(class, STR("PreTrained")) || str_starts(class, STR("Tokenizers"));
-  for (int i = SPECIAL_BOS; i <= SPECIAL_EOS; i++)
-    if (t->add[i] < 0 && (t->kind == TOKEN_BYTES || t->kind == TOKEN_CHARS || (t->file && (general || i == SPECIAL_EOS)))) t->add[i] = false;
+  for (int i = SPECIAL_BOS; i <= SPECIAL_EOS; i++) {
+    bool none = t->kind == TOKEN_BYTES || t->kind == TOKEN_CHARS || (t->file && (general || i == SPECIAL_EOS));
+    if (t->add[i] < 0 && none) t->add[i] = false;
+  }
 }
 
 /* ---- writing ---- */
@@ -754,7 +761,7 @@ static void tokenizer_put_tokens(struct tokenizer *t) {
       *p = (struct tokenizer_piece){STR_NONE, -10000, 0, PIECE_UNUSED};
       text = (struct str){name, (size_t)snprintf(name, sizeof name, "[PAD%d]", (int)id)};
     }
-    if (t->kind == TOKEN_WORDPIECE && p->type != PIECE_CONTROL && p->type != PIECE_USER) { // the beginning of a word is marked, not what goes on
+    if (t->kind == TOKEN_WORDPIECE && p->type != PIECE_CONTROL && p->type != PIECE_USER) { // marked is where a word begins
       if (str_starts(text, STR("##"))) text = str_slice(text, 2, text.len);
       else front = TOKEN_SPACE;
     }
@@ -783,7 +790,7 @@ static bool tokenizer_put_merges(struct tokenizer *t) {
 
 static bool tokenizer_put(struct tokenizer *t) {
   struct convert_keys *k = t->keys;
-  struct str pre = t->kind == TOKEN_CHARS ? STR("sarvam-moe") : t->kind == TOKEN_WORDPIECE ? STR("bert-bge") : STR("default");
+  struct str pre = t->kind == TOKEN_CHARS ? STR("sarvam-moe") : t->kind == TOKEN_WORDPIECE ? STR("jina-v2-en") : STR("default");
   int m = 0;
   if (t->kind == TOKEN_BYTES && !tokenizer_pre(t, &pre)) return false;
   while (token_models[m].kind != (t->kind == TOKEN_CHARS ? TOKEN_BYTES : t->kind)) m++; // CHARS by rank: a kind of pre-tokenizer
@@ -800,6 +807,8 @@ static bool tokenizer_put(struct tokenizer *t) {
   if (t->kind == TOKEN_WORDPIECE) convert_keys_bool(k, STR("tokenizer.ggml.normalizer.lowercase"), t->lowercase);
   if (t->kind == TOKEN_WORDPIECE && t->strip_accents >= 0)
     convert_keys_bool(k, STR("tokenizer.ggml.normalizer.strip_accents"), t->strip_accents);
+  int64_t kinds = tokenizer_config_int(t, "type_vocab_size");
+  if (kinds > 0 && kinds <= UINT32_MAX) convert_keys_u32(k, STR("tokenizer.ggml.token_type_count"), (uint32_t)kinds);
   tokenizer_put_specials(t);
   return true;
 }
@@ -895,7 +904,8 @@ static bool tokenizer_plain_files(struct tokenizer *t) {
   }
   t->kind = TOKEN_BYTES;
   if (!t->text.len || !t->merges.len)
-    return err_set(t->e, ERR_NOINPUT, "%s: no tokenizer; expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or vocab.txt", t->dir);
+    return err_set(t->e, ERR_NOINPUT, "%s: no tokenizer; expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or vocab.txt",
+                   t->dir);
   if (str_ends(class, STR("Fast"))) class.len -= 4;
   if (str_is(class, "Qwen2Tokenizer")) buf_put(&t->stages, str_from(tokenizer_pres[2].stages));
   else if (!class.len || str_is(class, "GPT2Tokenizer") || str_is(class, "RobertaTokenizer")) buf_put(&t->stages, STR(TOKENIZER_GPT2));
@@ -913,7 +923,8 @@ static bool tokenizer_classify(struct tokenizer *t) {
   if (str_is(type, "Unigram")) t->kind = TOKEN_UNIGRAM;
   else if (str_is(type, "WordPiece")) t->kind = TOKEN_WORDPIECE;
   else if (!str_is(type, "BPE")) return tokenizer_refuse(t, "tokenizer", type);
-  if (!tokenizer_step(t, json_get(t->file, "normalizer"), "normalizer") || !tokenizer_step(t, json_get(t->file, "pre_tokenizer"), "pre-tokenizer"))
+  if (!tokenizer_step(t, json_get(t->file, "normalizer"), "normalizer") ||
+      !tokenizer_step(t, json_get(t->file, "pre_tokenizer"), "pre-tokenizer"))
     return false;
   if (t->kind == TOKEN_BYTES && !t->byte_level) t->kind = TOKEN_SCORES;
   bool bytes = tokenizer_flag(m, "byte_fallback", false);

@@ -548,6 +548,7 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
       a->last[i] = cpu_last_seen(op, s, position);
       a->position[i] = position;
       a->slope[i] = cpu_alibi_slope(op, head);
+      a->bias[i] = op->bias ? op->bias + (2 * op->reach + 1) * head + op->reach : NULL;
     }
   if (cut->whole)
     for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, kv_head);
@@ -564,7 +565,7 @@ static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thr
   const char **k = cpu_scratch(c, thread, CPU_PAGES), **v = k + c->max_pages;
   struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
                         .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
-                        .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
+                        .reach = op->reach, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
   const int tile = chunk / cut.segments, segment = chunk % cut.segments;
   cpu_attention_tile(c, op, &cut, tile, k, v, &a);
   if (cut.segments > 1) { // this chunk's part, and after the last one all parts in order

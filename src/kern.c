@@ -30,7 +30,7 @@
 #define KERN_AVX_VNNI "avxvnni"
 #endif
 
-enum { panel_block = 12, panel_long = 64 + 1 + 8 + 4 }; // dwords of a column: of 32 k in PANEL_BLOCKS, of 256 in PANEL_LONG
+enum { panel_block = 14, panel_long = 64 + 1 + 8 + 4 }; // dwords of a column: of 32 k in PANEL_BLOCKS, of 256 in PANEL_LONG
 #define INFINITY_F f32_from_bits(0x7F800000u)
 
 /* ---- formats and forms ---- */

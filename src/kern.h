@@ -82,8 +82,8 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
 
 /* ---- activations: panels of columns (a column is a token) ---- */
 /* What the columns of a panel of n columns are made of, in dwords. Panels lie one after the other.
- * PANEL_FLOATS [k][n]. PANEL_BLOCKS, for every 32 k: [8][n] int8 x 4, [n] f32 scale, [n] -sum, [n] -sum of the first 16,
- * [n] f32 scale * sum. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs of int16: [8][n] of 16 k,
+ * PANEL_FLOATS [k][n]. PANEL_BLOCKS, for every 32 k: [8][n] int8 x 4, [n] f32 scale, [n] -8 * sum, [n] -16 * sum,
+ * [n] -128 * sum, [n] -128 * sum of the first 16, [n] f32 scale * sum: what offsets of codes take away, ready to begin with. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs of int16: [8][n] of 16 k,
  * [4][n] of 32 k.
  * Within the int8 a set may order the dwords as its products want them (panel_at); [8][n] and [64][n] is the usual way. */
 enum panel { PANEL_FLOATS, PANEL_BLOCKS, PANEL_LONG, PANEL_COUNT };
@@ -127,6 +127,8 @@ struct attention {       // one tile: columns are (row, head) pairs that share o
   int first[12], last[12]; // per column: visible positions [first, last]
   int position[12];        // per column: its own
   float slope[12];         // per column: what a score loses for every position between; 0: nothing (of all or of none)
+  const float *bias[12];   // per column: what it gains, by how far behind the column a key stands, -reach to reach; or NULL
+  int reach;               // what is farther gains what stands there (of all or of none)
   float scale, softcap;  // softcap 0: none
   float *scratch;        // attention_scratch() floats, 64-byte aligned
   float *parts;          // NULL, or segments are left here instead of merged: (segments, part_stride) floats, each

@@ -141,6 +141,7 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_O_FULL: return hp->n_head * hp->value_dim_full;
   case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
   case DIM_V_FULL: return hp->value_dim_full;
+  case DIM_BUCKETS: return hp->n_buckets;
   }
   return 0;
 }
@@ -334,10 +335,6 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
   return true;
 }
 
-static bool model_layer_is_local(const struct model *m, int layer) {
-  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
-}
-
 /* ---- rope ---- */
 
 /* Frequencies base^(-2i/n_rot), divided by `factors` and, as the scaling says, interpolated: linear by 1/factor; YaRN
@@ -349,7 +346,7 @@ static bool model_rope(struct model *m, struct rope *r, double base, bool scaled
   if (!frequency) return err_set(e, ERR_OS, "no memory for %d rope frequencies", n);
   struct str type = scaled ? hp->rope_scaling : STR_NONE;
   bool yarn = str_is(type, "yarn");
-  if (type.len && !yarn && !str_is(type, "linear") && !str_is(type, "none") && !str_is(type, "longrope"))
+  if (type.len && !yarn && !str_is(type, "linear") && !str_is(type, "ntk") && !str_is(type, "none") && !str_is(type, "longrope"))
     return err_set(e, ERR_DATA, "not supported: rope scaling \"" STR_FMT "\"", STR_ARG(type));
   double factor = hp->rope_factor > 0 ? hp->rope_factor : hp->rope_linear_scale > 0 ? hp->rope_linear_scale : 1;
   if (!scaled || str_is(type, "none")) factor = 1;
@@ -363,6 +360,7 @@ static bool model_rope(struct model *m, struct rope *r, double base, bool scaled
       if (edge[i] < 0) edge[i] = 0;
       if (edge[i] > (double)hp->n_rot - 1) edge[i] = (double)hp->n_rot - 1;
     }
+  if (str_is(type, "ntk")) base *= factor, factor = kern_exp(2 * kern_log(factor) / (double)hp->n_rot);
   for (int i = 0; i < n; i++) {
     double f = kern_exp(-2.0 * i / (double)hp->n_rot * kern_log(base));
     if (scaled && m->rope_factors) f /= (double)m->rope_factors[i];
@@ -385,6 +383,28 @@ static bool model_ropes(struct model *m, struct bk_error *e) {
       return err_set(e, ERR_DATA, "factors of rope: element %d is %.9g, expected 1e-6 to 1e6", i, (double)m->rope_factors[i]);
   return (m->hp.rope_base <= 0 || model_rope(m, &m->rope, m->hp.rope_base, true, e)) &&
          (m->hp.rope_base_local <= 0 || model_rope(m, &m->rope_local, m->hp.rope_base_local, false, e));
+}
+
+/* ---- biases by distance ---- */
+
+/* Half of the buckets are for keys behind the query. In each half the first half are one distance each, the others grow
+ * evenly in its logarithm up to MODEL_REACH. (Raffel et al.: T5, 2020) */
+static bool model_score_bias(struct model *m, struct bk_error *e) {
+  const int n_head = (int)m->hp.n_head, half = (int)m->hp.n_buckets / 2, near = half / 2, width = 2 * MODEL_REACH + 1;
+  if (!m->bucket_bias) return true;
+  if (near < 1 || near >= MODEL_REACH)
+    return err_set(e, ERR_DATA, "%lld buckets of distances, expected 4 to %d", (long long)m->hp.n_buckets, 4 * MODEL_REACH - 1);
+  float *to = ARENA_NEW(&m->tables, float, (size_t)(n_head * width));
+  if (!to) return err_set(e, ERR_OS, "no memory for biases of %d heads", n_head);
+  for (int i = 0; i < width; i++) {
+    const int away = i < MODEL_REACH ? MODEL_REACH - i : i - MODEL_REACH;
+    int bucket = away;
+    if (away >= near) bucket = near + (int)(kern_log((double)away / near) / kern_log((double)MODEL_REACH / near) * (half - near) + 1e-9);
+    bucket = (bucket < half ? bucket : half - 1) + (i > MODEL_REACH ? half : 0);
+    for (int h = 0; h < n_head; h++) to[h * width + i] = m->bucket_bias[bucket * n_head + h];
+  }
+  m->score_bias = to;
+  return true;
 }
 
 /* ---- packing ---- */
@@ -473,7 +493,7 @@ static bool model_open(struct model *m, const char *path, const struct model_opt
   if (!whole.beg) return false;
   m->tables = whole;
   bool ok = gguf_open(&m->gguf, path, &m->tables, e) && model_read_hparams(m, e) && model_context(m, o->n_context, e) &&
-            model_bind_all(m, e) && model_loras(m, o->loras, e) && model_ropes(m, e) &&
+            model_bind_all(m, e) && model_loras(m, o->loras, e) && model_ropes(m, e) && model_score_bias(m, e) &&
             model_build_tape(m, o->max_rows, e) && model_plan_packing(m, e);
   if (ok && gguf_find(&m->gguf, STR("tokenizer.ggml.model"))) ok = token_load(&m->gguf, &m->tables, &m->vocab, e);
   m->tables_bytes = (size_t)(m->tables.beg - whole.beg);

@@ -13,6 +13,7 @@ struct hparams {
   int64_t n_vocab, n_types, n_labels; // tokens, token types, scores of a ranker's head
   int64_t window, window_pattern; // positions; every window_pattern-th layer sees all (0: no layer is limited)
   int64_t rope_original_context;
+  int64_t n_buckets;           // of distances, each of which has biases of its own
   int64_t n_expert, n_expert_used, n_ff_expert, n_ff_shared; // n_ff_...: of one expert, of those that all tokens share
   int64_t n_expert_shared, n_dense, expert_step; // layers before n_dense, and all but each expert_step-th, have no experts
   int64_t expert_gate, n_expert_group, n_expert_group_used;
@@ -35,7 +36,7 @@ struct layer { // weights of one layer; absent ones have no quant, or are NULL
   struct weight router, gate_experts, up_experts, down_experts;   // mixtures of experts
   struct weight gate_shared, up_shared, down_shared, shared_gate; // of all tokens; shared_gate (1, n_embd): how much
   struct weight q_a, q_b, kv_a, k_rope, kv_b, k_b, v_b;           // latent attention
-  struct norm attn_norm, ffn_norm, attn_post_norm, ffn_post_norm; // (n_embd)
+  struct norm attn_norm, ffn_norm, attn_post_norm, ffn_post_norm, attn_norm_2; // (n_embd)
   struct norm q_norm, k_norm;                                     // (head_dim), or as wide as q and k
   struct norm q_a_norm, kv_a_norm;                                // (q_rank), (kv_rank)
   const float *router_bias;                                       // (n_expert)
@@ -51,6 +52,8 @@ struct model {
   struct weight cls, cls_output;    // a ranker's head: (n_embd, n_embd), (n_labels, n_embd)
   struct norm embd_norm, output_norm, cls_norm; // (n_embd)
   const float *rope_factors, *rope_factors_long, *rope_factors_short; // (n_rot/2) divide the frequencies; or NULL
+  const float *bucket_bias;         // (n_buckets, n_head) added to scores; or NULL
+  const float *score_bias;          // (n_head, 2 * MODEL_REACH + 1) the same by distance
   struct layer *layers;             // (n_layer)
   struct rope rope, rope_local;
   struct tape_route *routes;        // (n_layer) how the experts of a layer are chosen
@@ -87,7 +90,7 @@ struct key_row {
 enum dim {
   DIM_NONE, DIM_ONE, DIM_EMBD, DIM_FF, DIM_FF2, DIM_VOCAB, DIM_CONTEXT, DIM_TYPES, DIM_LABELS, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_QK,
   DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK, DIM_KV_A, DIM_KV_B,
-  DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL
+  DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL, DIM_BUCKETS
 };
 enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS, TENSOR_HEADS };
 enum tensor_need { NEED, MAY, UNLESS, WITH }; // needed unless, or only where, another weight of the layer is there
@@ -139,7 +142,7 @@ struct hf {
 
 /* ---- opening ---- */
 
-enum { MODEL_CONTEXT = 4096, MODEL_LORAS = 16 };
+enum { MODEL_CONTEXT = 4096, MODEL_LORAS = 16, MODEL_REACH = 128 }; // reach: positions beyond are as far as any
 struct model_options {
   int n_context;            // positions of a sequence; 0: min(the model's, MODEL_CONTEXT), and what keeps the short factors
                             // where rope has long and short ones
@@ -154,6 +157,5 @@ static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
-static bool model_layer_is_local(const struct model *m, int layer); // sees only hp.window positions
 
 #endif

@@ -125,7 +125,7 @@ static int tape_attention(struct tape *t, const struct tape_heads *h, int q, int
   struct op heads = {.rope = h->rope, .head_norm = {h->q_norm, h->k_norm}, .norm = {.eps = h->eps}, .scale = h->scale,
                      .softcap = h->softcap, .layer = h->layer, .n_head = h->n_head, .n_head_kv = h->n_head_kv,
                      .head_dim = h->head_dim, .value_dim = h->value_dim, .window = h->window, .both_ways = h->both_ways,
-                     .alibi = h->alibi, .out = {-1, -1, -1}};
+                     .alibi = h->alibi, .bias = h->bias, .reach = h->reach, .out = {-1, -1, -1}};
   struct op *op = tape_op(t, OP_HEADS);
   *op = heads;
   op->kind = OP_HEADS;

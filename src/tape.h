@@ -79,6 +79,8 @@ struct op {
   int window;                // positions a query sees, itself included; 0: all before it
   bool both_ways;            // it sees those behind it, too
   float alibi;               // largest bias, 0: none
+  const float *bias;         // (n_head, 2 * reach + 1) added to a score by how far behind the query the key stands; or NULL
+  int reach;
   struct tape_piece piece[2]; // of OP_JOIN; of a product of every head, [0]
 };
 
@@ -143,6 +145,8 @@ struct tape_heads {          // what attention of one layer is made of
   const struct rope *rope;   // NULL: positions are not rotated
   int angles;
   float scale, softcap, alibi;
+  const float *bias;         // see struct op
+  int reach;
   bool both_ways;
 };
 /* Norms and rotates q and k, writes k and v into the pages of their sequences; then reads the pages. Returns (n_head, value_dim). */

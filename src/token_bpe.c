@@ -290,7 +290,7 @@ static bool bpe_word_room(struct token_run *r, struct arena *scratch, struct bpe
   return true;
 }
 
-/* A long word in windows of at most `most` symbols, so that the heap stays small and near. False: a window was too short
+/* A long word in windows of `most` symbols (8 or more), so that the heap stays small and near. False: a window was too short
  * to tell, or an error. Each window begins with a token of the one before; both must agree where that one ends.
  * Why that is enough: tokens are what merging makes of a text if and only if it makes them of every two neighbours among
  * them alone (before the first merge across a border both sides develop as if alone). Two neighbours stand side by side

@@ -197,6 +197,49 @@ START_TEST(json_round_trip) { // random bytes written as a string are read back,
 }
 END_TEST
 
+static void json_held_bad(const char *text, const char *sentence) { // read, or walked
+  struct arena a = test_arena(1 << 16);
+  struct bk_error e = {0};
+  struct json *j;
+  struct str s = str_from(text);
+  if (json_parse_held(s, " big ", &a, &j, &e)) {
+    const struct json *big = json_get(j, "big");
+    ck_assert(big && big->text.len);
+    struct json_reader r = {s, (size_t)(big->text.ptr - s.ptr) + 1, &a, &e};
+    struct json_walk w = json_walk_start(&r, big->type);
+    while (json_walk_next(&w)) continue;
+  }
+  test_error(&e, ERR_DATA, sentence);
+}
+
+START_TEST(json_held) { // what stays text, and a walk over it
+  struct arena a = test_arena(1 << 16);
+  struct bk_error e = {0};
+  struct json *j;
+  struct str text = STR("{\"big\":{\"a\\\"]}\":1,\"b\":[2, [3], \"x\\u00e9\"]} ,\"b\":{\"big\":[]},\"i\":[\"big\",{\"big\":7}],\"ig\":[1]}");
+  ck_assert_msg(json_parse_held(text, " big ", &a, &j, &e), "%s", e.message);
+  const struct json *big = json_get(j, "big");
+  ck_assert(big->type == JSON_OBJECT && !big->first && big->text.ptr[0] == '{' && big->text.ptr[big->text.len - 1] == '}');
+  ck_assert(str_is(json_get(json_get(j, "b"), "big")->text, "[]") && json_get(j, "ig")->count == 1);
+  ck_assert(json_get(j, "i")->count == 2 && json_get(json_get(j, "i")->first->next, "big")->integer == 7);
+  struct json_reader r = {text, (size_t)(big->text.ptr - text.ptr) + 1, &a, &e};
+  struct json_walk w = json_walk_start(&r, JSON_OBJECT);
+  ck_assert(json_walk_next(&w) && str_is(w.child.key, "a\"]}") && w.child.integer == 1);
+  ck_assert(json_walk_next(&w) && str_is(w.child.key, "b") && w.child.type == JSON_ARRAY);
+  struct json_walk inner = json_walk_start(&r, JSON_ARRAY);
+  ck_assert(json_walk_next(&inner) && inner.child.integer == 2 && json_walk_next(&inner) && inner.child.type == JSON_ARRAY);
+  struct json_walk innermost = json_walk_start(&r, JSON_ARRAY);
+  ck_assert(json_walk_next(&innermost) && innermost.child.integer == 3 && !json_walk_next(&innermost));
+  ck_assert(json_walk_next(&inner) && str_is(inner.child.string, "x\xC3\xA9") && !json_walk_next(&inner));
+  ck_assert(!json_walk_next(&w) && e.code == 0 && str_starts(str_slice(text, r.pos, text.len), STR(" ,\"b\"")));
+  json_held_bad("{\"big\":[1,2", "JSON ends at byte 11 where a closing bracket was expected");
+  json_held_bad("{\"big\":[\"]\\", "JSON ends at byte 12 where a closing bracket was expected");
+  json_held_bad("{\"big\":[1}}", "JSON has '}' at byte 9 where ',' or ']' was expected");
+  json_held_bad("{\"big\":[1 2]}", "JSON has '2' at byte 10 where ',' or ']' was expected");
+  json_held_bad("{\"big\":{\"a\" 1}}", "JSON has '1' at byte 12 where ':' was expected");
+}
+END_TEST
+
 static Suite *json_suite(void) {
   Suite *s = suite_create("json");
   TCase *t = tcase_create("json");
@@ -212,6 +255,7 @@ static Suite *json_suite(void) {
   tcase_add_test(t, json_written_strings);
   tcase_add_test(t, json_written_numbers);
   tcase_add_test(t, json_round_trip);
+  tcase_add_test(t, json_held);
   suite_add_tcase(s, t);
   return s;
 }

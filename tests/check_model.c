@@ -154,7 +154,7 @@ START_TEST(model_reads) {
   ck_assert_msg(model_open(&mt, mt_models[2], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 &&
             mt.rope.neox);
-  for (int i = 0; i < 7; i++) ck_assert(model_layer_is_local(&mt, i) == (i != 5));
+  for (int i = 0; i < 7; i++) ck_assert(block_is_local(&mt, i) == (i != 5));
   ck_assert(mt.token_embd.packed != NULL && !mt.output.quant); // tied: also the output matrix
   ck_assert(fabs((double)mt.rope.frequency[0] - 0.25) < 1e-7 && mt.rope_local.frequency[0] == 1); // linear scaling by 4
   model_close(&mt);
@@ -334,8 +334,9 @@ static bool mt_whole_without(const struct gguf *file, const struct arch *arch, i
         const bool there = mt_row_there(file, row, l, gone);
         known = known || there != mt_row_there(file, row, l, "");
         if (row->need == NEED) whole = whole && there;
-        if (row->need == UNLESS)
-          whole = whole && (mt_weight_there(file, arch, row->offset, l, gone) || mt_weight_there(file, arch, row->unless, l, gone));
+        if (row->need == UNLESS || row->need == WITH)
+          whole = whole && (mt_weight_there(file, arch, row->offset, l, gone) ||
+                            mt_weight_there(file, arch, row->other, l, gone) == (row->need == UNLESS));
       }
     }
   ck_assert_msg(known, "tensor %s is in no table", gone);

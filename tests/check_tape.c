@@ -82,8 +82,8 @@ static void tt_random_tape(struct tape *t, struct arena *a) {
   int alive[64], n = 0, max = 4 + tt_below(60);
   ck_assert(tape_new(t, max + 4, a, &e));
   for (int i = 0; i < 64; i++)
-    weights[i] = (struct weight){STR("w"), i % 2 ? &quant_f32 : &quant_q8_0, NULL, NULL, 1 + tt_below(300), 32 * (1 + tt_below(9)), 1,
-                                 false, NULL};
+    weights[i] = (struct weight){.name = STR("w"), .quant = i % 2 ? &quant_f32 : &quant_q8_0, .n_rows = 1 + tt_below(300),
+                                 .n_cols = 32 * (1 + tt_below(9)), .n_experts = 1};
   alive[n++] = tape_embed(t, &weights[0], 1);
   t->values[alive[0]].width = t->values[alive[0]].stride = 64;
   int angles = tape_angles(t, &rope);
@@ -229,7 +229,7 @@ static struct weight *tr_experts(const struct quant *q, int rows, int cols, int 
     if (q->form == FORM_F32) memcpy(raw + b * 4, &value, 4);
     q->decode(raw + b * q->block_bytes, all + b * (size_t)q->block);
   }
-  *w = (struct weight){STR("w"), q, raw, NULL, rows, cols, n, !packed, NULL};
+  *w = (struct weight){.name = STR("w"), .quant = q, .file = raw, .n_rows = rows, .n_cols = cols, .n_experts = n, .lookup_only = !packed};
   if (packed) {
     const size_t bytes = form_bytes(q->form, rows, cols);
     w->packed = arena_alloc(&tr.memory, bytes * (size_t)n + 64, 1, 64);

@@ -176,6 +176,105 @@ START_TEST(token_long_runs_end) {
 }
 END_TEST
 
+/* What a long word gives must not depend on the windows that it is merged in. */
+START_TEST(token_windows_change_nothing) {
+  static const char *const alphabets[] = {"eorst", "aab", "the \xE2\x96\x81", "\xC3\xBC\xC3\x9F" "er", "0123456789", "aehinort, .'"};
+  static char text[3000];
+  static int32_t whole[3000], ids[3000];
+  struct arena a = test_arena(1 << 20);
+  uint32_t seed = 5;
+  int told = 0;
+  for (int round = 0; round < 600; round++) {
+    struct vocab *v = round % 200 ? NULL : token_test_load(token_test_vocabs[round / 200]);
+    static struct vocab *loaded;
+    loaded = v ? v : loaded;
+    const char *from = alphabets[round % ARRAY_LEN(alphabets)];
+    uint32_t len = 40 + token_test_random(&seed) % (uint32_t)(sizeof text - 40), most = 8 + token_test_random(&seed) % 90;
+    uint32_t run = round % 3 ? 1 : 1 + token_test_random(&seed) % 30; // random, periodic
+    for (uint32_t i = 0; i < len; i++) text[i] = i < run || run == 1 ? from[token_test_random(&seed) % strlen(from)] : text[i - run];
+    struct bk_error e = {0};
+    struct token_run r = {.v = loaded, .scratch = a, .ids = whole, .max = ARRAY_LEN(whole), .e = &e};
+    struct bpe_word w = {.v = loaded};
+    ck_assert(bpe_word_room(&r, &r.scratch, &w, len) && bpe_windows(&r, (struct str){text, len}, &w, len));
+    size_t n = r.n;
+    r.ids = ids;
+    r.n = 0;
+    if (!bpe_windows(&r, (struct str){text, len}, &w, most)) continue;
+    told++;
+    ck_assert_uint_eq(r.n, n);
+    ck_assert_mem_eq(ids, whole, n * sizeof *ids);
+    r.n = 0;
+    ck_assert(bpe_long(&r, (struct str){text, len}));
+    ck_assert_uint_eq(r.n, n);
+    ck_assert_mem_eq(ids, whole, n * sizeof *ids);
+  }
+  ck_assert_int_gt(told, 400);
+}
+END_TEST
+
+/* Unigram: words solved one by one, and copied, give what the whole text as one word gives. */
+START_TEST(token_words_change_nothing) {
+  static int32_t whole[8192];
+  static char text[4096];
+  struct vocab *v = token_test_load("vocab-unigram.gguf"), uncut = *v;
+  memset(uncut.space_follows, 0xFF, sizeof uncut.space_follows);
+  uint32_t seed = 9;
+  for (int round = 0; round < 300; round++) {
+    const char *scraps[] = {"the ", "tool ", "a", "e", "..", " ", "\n", "\xCE\xA9", "\xE2\x96\x81", "\xEF\xAC\x81", "reads ", "e\xCC\x81",
+                            "the tool reads "};
+    uint32_t len = 0, kinds = round % 2 ? (uint32_t)ARRAY_LEN(scraps) : 4;
+    while (len + 16 < sizeof text) {
+      struct str scrap = str_from(scraps[token_test_random(&seed) % kinds]);
+      memcpy(text + len, scrap.ptr, scrap.len);
+      len += (uint32_t)scrap.len;
+    }
+    int n = token_test_encode(&uncut, (struct str){text, len}, false, false);
+    memcpy(whole, token_test_ids, sizeof *whole * (size_t)n);
+    ck_assert_int_eq(token_test_encode(v, (struct str){text, len}, false, false), n);
+    ck_assert_mem_eq(whole, token_test_ids, sizeof *whole * (size_t)n);
+  }
+}
+END_TEST
+
+/* WordPiece looks at eight bytes at a time: where a word lies in them, and its case, must not matter. */
+START_TEST(token_places_change_nothing) {
+  static const char *const words[] = {"a", "tool", "numbers", "repository", "x1y22z333", "straightforwardness"};
+  struct vocab *v = token_test_load("vocab-wordpiece.gguf");
+  char text[128];
+  for (int i = 0; i < ARRAY_LEN(words); i++) {
+    int32_t want[32];
+    size_t len = strlen(words[i]);
+    int n = token_test_encode(v, str_from(words[i]), false, false);
+    ck_assert_int_gt(n, 0);
+    memcpy(want, token_test_ids, sizeof *want * (size_t)n);
+    for (size_t before = 0; before < 17; before++)
+      for (size_t behind = 0; behind < 10; behind++) {
+        memset(text, before % 3 ? ' ' : '\t', sizeof text);
+        for (size_t k = 0; k < len; k++) text[before + k] = (char)(words[i][k] - (words[i][k] >= 'a' && behind % 2 ? 'a' - 'A' : 0));
+        ck_assert_int_eq(token_test_encode(v, (struct str){text, before + len + behind}, false, false), n);
+        ck_assert_mem_eq(want, token_test_ids, sizeof *want * (size_t)n);
+      }
+  }
+}
+END_TEST
+
+START_TEST(token_names_of_pre_tokenizers) { // that files carry
+  static const char names[] =
+    "default llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano deepseek-llm deepseek-coder deepseek-v3 "
+    "spark2_5 youtu falcon mpt starcoder gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert jais-2 "
+    "gemma4 granite-embed-multi-311m sarvam-moe jina-v1-en jina-v2-code roberta-bpe refact command-r qwen2 deepseek-r1-qwen kormo f2llmv2 qwen35 "
+    "stablelm2 olmo dbrx smaug-bpe poro-chat chatglm-bpe glm4 glm5 viking jais tekken smollm codeshell bloom gpt3-finnish exaone exaone4 "
+    "exaone-moe chameleon minerva-7b megrez gpt-4o llama4 kanana2 talkie granite-embed-multi-97m tiny_aya cohere2moe superbpe trillion "
+    "granite-docling bailingmoe bailingmoe2 llada-moe seed-coder hunyuan hunyuan-dense hy_v4 joyai-llm kimi-k2 ufakzeka grok-2 afmoe "
+    "laguna minimax-m2 solar-open mellum2 minicpm5 ";
+  int n = 0;
+  for (const char *at = names, *end; (end = strchr(at, ' ')); at = end + 1, n++)
+    ck_assert_msg(pre_find((struct str){at, (size_t)(end - at)}), "%.*s", (int)(end - at), at);
+  ck_assert_int_eq(n, 90);
+  ck_assert(!pre_find(STR("llama")) && !pre_find(STR("gpt")) && !pre_find(STR("qwen2 ")) && !pre_find(STR("")));
+}
+END_TEST
+
 static const char *const token_test_scraps[] = {
   "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<bos>", "[CLS]", "[SEP]", "<tool>", "<unk>", "<|im_",
   "end|>", "<", ">", "|", " ", " ", " ", "@@", "Hello", " world", "\n", "it's", "\xC3\xA9", "42"};
@@ -455,6 +554,7 @@ START_TEST(token_any_charsmap_is_survived) {
     for (size_t i = 0; i < sizeof blob; i++) blob[i] = (char)(token_test_random(&seed) % (round % 2 ? 256 : 4));
     v.charsmap = (struct str){blob, 400};
     v.replacements = (struct str){blob + 400, (size_t)(round % 100)};
+    unigram_load_plain(&v);
     token_test_encode(&v, STR("\x01\x02\x03 any text at all \xFF\xE2\x96"), true, true);
   }
 }
@@ -470,6 +570,10 @@ static Suite *token_suite(void) {
   tcase_add_test(c, token_byte_alphabet);
   tcase_add_test(c, token_bytes_come_back);
   tcase_add_test(c, token_long_runs_end);
+  tcase_add_test(c, token_windows_change_nothing);
+  tcase_add_test(c, token_words_change_nothing);
+  tcase_add_test(c, token_places_change_nothing);
+  tcase_add_test(c, token_names_of_pre_tokenizers);
   tcase_add_test(c, token_user_text_is_only_text);
   tcase_add_test(c, token_marks_need_trust);
   tcase_add_test(c, token_clean_spans_change_nothing);

@@ -414,8 +414,9 @@ static void check_quantised(const struct kern *k, const float *x, int cols, int 
       good = good && (!finite || (abs(q) <= 127 && error <= (double)most / 254 * (1 + 1e-4) + 1e-30));
     }
     good = good && (finite ? same_bits(scale, most / 127.0f) : !is_finite((double)scale));
-    if (finite) good = good && (int)panel[9 * width + column] == -sum && (int)panel[10 * width + column] == -first;
-    float weighted = f32_from_bits(panel[11 * width + column]);
+    if (finite) good = good && (int)panel[9 * width + column] == -8 * sum && (int)panel[10 * width + column] == -16 * sum &&
+                        (int)panel[11 * width + column] == -128 * sum && (int)panel[12 * width + column] == -128 * first;
+    float weighted = f32_from_bits(panel[13 * width + column]);
     row_check(good && (!finite || same_bits(weighted, scale * (float)sum)), "block %d of %d columns: scale %g, sum %d",
               b, cols, (double)scale, sum);
   }

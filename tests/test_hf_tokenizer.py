@@ -29,7 +29,7 @@ EXPECTED = {
     "llama2-model": ("llama", "default", "bos prefix"), "llama2-json": ("llama", "default", "bos prefix"), "gemma": ("llama", "default", "bos"),
     "chars": ("gpt2", "sarvam-moe", ""), "xlm-r": ("t5", "default", "bos eos sep prefix merge"),
     "xlm-r-model": ("t5", "default", "bos eos sep prefix merge"), "t5": ("t5", "default", "prefix merge"),
-    "bert": ("bert", "bert-bge", "bos eos"), "bert-cased": ("bert", "bert-bge", ""),
+    "bert": ("bert", "jina-v2-en", "bos eos"), "bert-cased": ("bert", "jina-v2-en", ""),
 }
 FLAGS = {"add_bos_token": "bos", "add_eos_token": "eos", "add_sep_token": "sep", "add_space_prefix": "prefix", "remove_extra_whitespaces": "merge"}
 

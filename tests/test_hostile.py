@@ -11,7 +11,7 @@ import glob, os, random, struct, subprocess, sys, tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "bodkin"))
-NUMBER = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+NUMBER = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2].isdigit() else 60
 REQUEST = b'{"id":1,"ids":[1,2,3],"positions":[-1],"greedy":2}\n{"id":2,"text":"a b\\u00e9","tokenize":true}\n{"id":3,"messages":[{"role":"user","content":"x"}]}\n'
 EXTREMES = [0, 1, 2, 255, 256, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
 FLOATS = [float("nan"), float("inf"), -1.0, 0.0, 1e38, 1e-38]

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import random
 import shutil
 import struct
 import sys
@@ -20,6 +21,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 import test_cli as cli  # noqa: E402
+import test_hostile  # noqa: E402
 from test_cli import Model, check, count, gguf_read, gguf_text, gguf_write, run, skip, strings, uint, with_keys  # noqa: E402
 
 MIXED = os.path.join(cli.GOLDEN, "llama-tiny-mixed.gguf")
@@ -38,7 +40,8 @@ def verify(path, name, code=0, bad=(), warned=(), env=None):
     counted = report["ok"] == (not failed) and report["failures"] == len(failed) and report["warnings"] == len(warnings)
     said = p.stderr.count(b"\n") == (1 if bad else 0)
     good = p.returncode == code and shape and counted and said and failed == set(bad) and warnings == set(warned)
-    check("%s: %s" % (name, ", ".join(sorted(bad)) or "sound"), good, p.returncode, failed, warnings, [checks[n]["detail"] for n in failed | warnings], p.stderr)
+    check("%s: %s" % (name, ", ".join(sorted(bad)) or "sound"), good, p.returncode, failed, warnings,
+          [checks[n]["detail"] for n in failed | warnings], p.stderr)
     return checks
 
 
@@ -219,7 +222,21 @@ def test_results():
     check("other weights, other bits", bits not in verify(gguf_write(other, "other.gguf"), "another model")["chunks"]["detail"])
 
 
-TESTS = [test_sound, test_same_certificate, test_weights, test_checksum, test_tokenizer, test_template, test_results]
+# ---- files that are damaged anyhow ----
+
+def test_damaged(number=20):
+    for path in sorted(glob.glob(os.path.join(cli.GOLDEN, "*.gguf"))):
+        raw = open(path, "rb").read()
+        for i in range(number):
+            with open(os.path.join(cli.tmp, "damaged.gguf"), "wb") as f:
+                f.write(test_hostile.damage(raw, random.Random("verify %s %d" % (os.path.basename(path), i))))
+            p = run("verify", "./damaged.gguf", "--threads", "2")
+            report = json.loads(p.stdout) if p.stdout else {"ok": False}
+            good = p.returncode == (0 if report["ok"] else 65) or (p.returncode == 71 and not p.stdout)
+            check("%s, damage %d" % (os.path.basename(path), i), good and p.stderr.count(b"\n") == (p.returncode != 0), p)
+
+
+TESTS = [test_sound, test_same_certificate, test_weights, test_checksum, test_tokenizer, test_template, test_results, test_damaged]
 
 
 def main():

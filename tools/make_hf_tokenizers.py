@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/hf_tokenizers: small Hugging Face tokenizer folders and, for each, the ids that those libraries give.
+"""Writes tests/hf_tokenizers, small Hugging Face tokenizer folders and the ids that those libraries give, and seeds of a fuzzer.
 
     tools/make_hf_tokenizers.py        in the project's root; needs PyPI's tokenizers, transformers, sentencepiece
 
@@ -19,9 +19,11 @@ import tempfile
 import unicodedata
 
 import sentencepiece
-from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers)
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers.convert_slow_tokenizer import import_protobuf
 
 OUT = "tests/hf_tokenizers"
+SEEDS = "tests/corpus/hf_tokenizer"
 SHORT = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = SHORT + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST
@@ -213,7 +215,10 @@ def sentencepieces(kind, size, **more_options):
     options = dict(byte_fallback=kind == "bpe", character_coverage=.995, max_sentence_length=10000, minloglevel=2, hard_vocab_limit=False)
     options.update(more_options)
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(TEXT.splitlines()), model_writer=out, vocab_size=size, model_type=kind, **options)
-    return out.getvalue()
+    proto = import_protobuf().ModelProto()
+    proto.ParseFromString(out.getvalue())
+    proto.normalizer_spec.normalization_rule_tsv = ""  # the name of a file that is gone
+    return proto.SerializeToString()
 
 
 def all_merges(sp):
@@ -285,7 +290,6 @@ def make_unigram():
     raw = sentencepieces("unigram", 420, **ruled)
     sp = sentencepiece.SentencePieceProcessor(model_proto=raw)
     pieces = [(sp.id_to_piece(i), sp.get_score(i)) for i in range(len(sp))]
-    from transformers.convert_slow_tokenizer import import_protobuf
     proto = import_protobuf().ModelProto()
     proto.ParseFromString(raw)
     charsmap = proto.normalizer_spec.precompiled_charsmap
@@ -327,6 +331,43 @@ def make_wordpiece():
                  lambda s: t.encode(s).ids, lambda s: t.encode(s, add_special_tokens=False).ids)
 
 
+FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json", "generation_config.json",
+         "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja",
+         "chat_template.json"]  # as in tests/fuzz_hf_tokenizer.c
+
+
+def make_seeds():
+    """Folders as one file each, cut down, for the fuzzer."""
+    shutil.rmtree(SEEDS, ignore_errors=True)
+    os.makedirs(SEEDS)
+    for folder in ("llama3", "qwen2", "gpt2", "roberta", "llama2-json", "llama2-model", "gemma", "chars", "xlm-r", "xlm-r-model", "bert", "bert-cased"):
+        seed = b""
+        for name in sorted(os.listdir(os.path.join(OUT, folder))):
+            if name not in FILES:
+                continue
+            raw = open(os.path.join(OUT, folder, name), "rb").read()
+            if name == "tokenizer.json":
+                tree = json.loads(raw)
+                model = tree["model"]
+                keep = 40 if folder in ("gemma", "llama2-json", "chars") else 20
+                if isinstance(model["vocab"], list):
+                    model["vocab"] = model["vocab"][:keep]
+                    tree["normalizer"]["normalizers"][0]["precompiled_charsmap"] = tree["normalizer"]["normalizers"][0]["precompiled_charsmap"][:60]
+                else:
+                    model["vocab"] = {k: i for k, i in model["vocab"].items() if i % 20 == 0 or i < keep}
+                    model.get("merges", [])[12:] = []
+                raw = json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+            elif name in ("vocab.txt", "merges.txt"):
+                raw = b"".join(raw.splitlines(True)[:30])
+            elif name == "vocab.json":
+                raw = json.dumps(dict(list(json.loads(raw).items())[:30])).encode()
+            elif name.endswith(".model"):
+                raw = raw[:600] + raw[-400:]
+            seed += bytes([FILES.index(name)]) + len(raw).to_bytes(2, "little") + raw
+        with open(os.path.join(SEEDS, folder), "wb") as f:
+            f.write(seed)
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     os.makedirs(OUT)
@@ -334,6 +375,7 @@ if __name__ == "__main__":
     make_spm()
     make_unigram()
     make_wordpiece()
+    make_seeds()
     with open(os.path.join(OUT, "strings.json"), "w") as f:
         json.dump(STRINGS, f, ensure_ascii=True, indent=0)
         f.write("\n")

@@ -220,6 +220,27 @@ CUTS = {
     "bloom": [r" ?[^(\s|.,!?…。，、।۔،)]+"],
     "viking": [r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"],
 }
+DEEPSEEK = CUTS["deepseek-v3"]
+AFMOE = "[" + "".join("%c-%c" % (a, b) for a, b in [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x8C48, 0xFAFF), (0x3040, 0x309F), (0x30A0, 0x30FF),
+    (0xFF65, 0xFF9F), (0x2F00, 0x2FDF), (0xE40, 0xE7F), (0xE80, 0xEFF), (0x1780, 0x17FF), (0x1000, 0x109F), (0xAA60, 0xAA7F), (0xA9E0, 0xA9FF),
+    (0xAC00, 0xD7AF), (0x1100, 0x11FF)]) + "]+"
+HAN = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]%s[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]%s" + CONTRACTION + "?|"
+# By the expressions' own engine (tokenizers): word borders, empty matches, intersections of sets.
+ONIGURUMA = {
+    "jais-2": [QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|").replace(r"\s+(?!\S)|\s+", "|".join(r"\s{%d}(?!\S)" % (1 << i) for i in range(9, 1, -1))
+               + r"|\s{1,2}(?!\S)|\s{1}")],
+    "spark2_5": [r"\p{N}{1,3}", DEEPSEEK[1], DEEPSEEK[2].replace(r"+[\r\n]*|\s*[\r\n]+|", r"+|[\r\n]|"), r"\p{N}"],
+    "youtu": [r"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+",
+              CASED % (CONTRACTION + "?", CONTRACTION + "?") + r"|\p{N}" + CASED_TAIL],
+    "chameleon": [r"<sentinel:[0-9]+>", r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2],
+    "exaone-moe": [CONTRACTION + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"],
+    "tiny_aya": [r"\d{1,3}(?=(?:\d{3})*\b)", CUTS["gpt-4o"][0]],
+    "kimi-k2": [r"\p{Han}+|" + HAN % ("*", "+") + HAN % ("+", "*") + r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
+    "superbpe": [r"\p{N}+", r"(?=(\d{3})+(?!\d))"],
+    "afmoe": [r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", AFMOE, DEEPSEEK[2]],
+}
+ODD = ["1234567 12345abc 12345_6 ½1234 12½345 ٣٤٥٦7", "<sentinel:12><sentinel:x>IMGIMGABZ IMGIMGABCDEZ", "one two three four/\n\nfive", "a b e\u0301 c/\r\n",
+       "中文字ABC漢々〇⼀ a中b", "  中  ", "한국어ㄱㄴ……“引用”ㄅㄆ ab", "x" + " " * 37 + "y" + " " * 13, "\n" + " " * 9 + "\n\n" + " " * 6 + "z", "ไทยລາວ ภาษา 123ab"]
 
 
 def cut(expressions, text):
@@ -233,6 +254,13 @@ def cut(expressions, text):
                 at = m.end()
             after += [piece[at:]]
         pieces = [p for p in after if p]
+    assert "".join(pieces) == text
+    return [len(p.encode()) for p in pieces]
+
+
+def cut_onig(expressions, text):
+    t = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(e), "isolated") for e in expressions])
+    pieces = [text[a:b] for _, (a, b) in t.pre_tokenize_str(text)]
     assert "".join(pieces) == text
     return [len(p.encode()) for p in pieces]
 
@@ -251,6 +279,11 @@ def main():
         for i, (name, expressions) in enumerate(CUTS.items()):
             for s in [h for h in HARD if h] + random_strings(100 + i, 16, 30):
                 lengths = cut(expressions, s)
+                assert len(lengths) <= 64
+                print('  {"%s", %s, %d, %d, {%s}},' % (name, literal(s.encode()), len(s.encode()), len(lengths), ", ".join(map(str, lengths))), file=f)
+        for i, (name, expressions) in enumerate(ONIGURUMA.items()):
+            for s in [h for h in HARD if h] + ODD + random_strings(200 + i, 16, 30):
+                lengths = cut_onig(expressions, s)
                 assert len(lengths) <= 64
                 print('  {"%s", %s, %d, %d, {%s}},' % (name, literal(s.encode()), len(s.encode()), len(lengths), ", ".join(map(str, lengths))), file=f)
         print("};", file=f)

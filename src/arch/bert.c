@@ -8,15 +8,7 @@ static const struct tensor_row bert_own_rows[] = {
 };
 static const struct tensor_row *const bert_tensors[] = {rows_encoder, rows_qkv, rows_ffn, rows_post_norm, bert_own_rows, NULL};
 
-static void bert_forward(struct tape *t, const struct model *m) {
-  int x = block_encoder_input(t, m);
-  for (int i = 0; i < (int)m->hp.n_layer; i++) {
-    struct tape_heads h = block_heads(m, i, VALUE_NONE);
-    h.rope = NULL;
-    block_post_norm(t, m, i, &h, ACT_GELU_ERF, x);
-  }
-  block_head(t, m, x);
-}
+static void bert_forward(struct tape *t, const struct model *m) { block_encoder(t, m, ACT_GELU_ERF); }
 
 /* RoBERTa counts positions from behind the padding token's id. */
 #define BERT_OFFSET(first, rest) "model_type=roberta*" first rest "|model_type='xlm-roberta'*" first rest
@@ -25,7 +17,7 @@ static const struct hf bert_hf = {
              "XLMRobertaModel XLMRobertaForSequenceClassification DistilBertModel DistilBertForMaskedLM DistilBertForSequenceClassification",
   .prefixes = "bert roberta distilbert", .layer = "encoder.layer",
   .left_out = "cls.predictions cls.seq_relationship vocab_transform vocab_layer_norm vocab_projector lm_head.",
-  .keys = HF_ENCODER_KEYS
+  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
     "context_length u " BERT_OFFSET("max_position_embeddings", "-pad_token_id-1") "|max_position_embeddings\n"
     "attention.layer_norm_epsilon f layer_norm_eps|0.000000000001\n",
   .tensors = HF_ENCODER

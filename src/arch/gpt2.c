@@ -13,8 +13,7 @@ static void gpt2_forward(struct tape *t, const struct model *m) {
   tape_embed_add(t, &m->position_embd, BY_POSITION, x);
   for (int i = 0; i < (int)m->hp.n_layer; i++) {
     const struct layer *l = &m->layers[i];
-    struct tape_heads h = block_heads(m, i, VALUE_NONE);
-    h.rope = NULL;
+    const struct tape_heads h = block_heads(m, i, VALUE_NONE);
     block_add(t, m, TAPE_ROWS(block_attention(t, l, block_normed(m, x, l->attn_norm), &h)), &l->wo, x);
     block_feed_forward(t, m, i, ACT_GELU_TANH, x);
   }

@@ -6,21 +6,23 @@ static const struct key_row jina_bert_v2_own_keys[] = {
 };
 static const struct key_row *const jina_bert_v2_keys[] = {keys_decoder, keys_layer_norm, jina_bert_v2_own_keys, NULL};
 
-static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm, NULL};
+static const struct tensor_row jina_bert_v2_own_rows[] = { // the larger ones
+  ROW_VECTOR("blk.%d.attn_q_norm.weight", LAYER(q_norm.weight), DIM_Q, MAY),
+  ROW_VECTOR("blk.%d.attn_q_norm.bias", LAYER(q_norm.bias), DIM_Q, MAY),
+  ROW_VECTOR("blk.%d.attn_k_norm.weight", LAYER(k_norm.weight), DIM_K, MAY),
+  ROW_VECTOR("blk.%d.attn_k_norm.bias", LAYER(k_norm.bias), DIM_K, MAY),
+  ROW_VECTOR("blk.%d.attn_norm_2.weight", LAYER(attn_norm_2.weight), DIM_EMBD, MAY),
+  ROW_VECTOR("blk.%d.attn_norm_2.bias", LAYER(attn_norm_2.bias), DIM_EMBD, MAY),
+  {0},
+};
+static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm,
+                                                                jina_bert_v2_own_rows, NULL};
 
-static void jina_bert_v2_forward(struct tape *t, const struct model *m) {
-  int x = block_encoder_input(t, m);
-  for (int i = 0; i < (int)m->hp.n_layer; i++) {
-    struct tape_heads h = block_heads(m, i, VALUE_NONE);
-    h.rope = NULL;
-    block_post_norm(t, m, i, &h, ACT_GELU_ERF, x);
-  }
-  block_head(t, m, x);
-}
+static void jina_bert_v2_forward(struct tape *t, const struct model *m) { block_encoder(t, m, ACT_GELU_ERF); }
 
 static const struct hf jina_bert_v2_hf = {
   .classes = "JinaBertModel JinaBertForMaskedLM", .prefixes = "bert", .layer = "encoder.layer", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS,
+  .keys = HF_ENCODER_KEYS HF_TYPES_KEY,
   .tensors = HF_ENCODER
     ".attention.self.query .attn_q\n"
     ".attention.self.key .attn_k\n"

@@ -3,18 +3,11 @@ static const struct key_row *const nomic_bert_keys[] = {keys_decoder, keys_layer
 
 static const struct tensor_row *const nomic_bert_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm, NULL};
 
-static void nomic_bert_forward(struct tape *t, const struct model *m) {
-  int x = block_encoder_input(t, m), angles = tape_angles(t, &m->rope);
-  for (int i = 0; i < (int)m->hp.n_layer; i++) {
-    struct tape_heads h = block_heads(m, i, angles);
-    block_post_norm(t, m, i, &h, ACT_SILU, x);
-  }
-  block_head(t, m, x);
-}
+static void nomic_bert_forward(struct tape *t, const struct model *m) { block_encoder(t, m, ACT_SILU); }
 
 static const struct hf nomic_bert_hf = {
   .classes = "NomicBertModel", .prefixes = "bert", .layer = "encoder.layers", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS
+  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
     "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" // what they were trained with
     "rope.freq_base f rotary_emb_base|10000\n",
   .tensors = HF_ENCODER

@@ -73,4 +73,4 @@
 #undef OWN_PANELS
 #undef vf_mul_at
 #undef vf_fma_at
-#undef vi_mul2_at
+#undef vi_set1_at

@@ -100,7 +100,7 @@ ALWAYS_INLINE int32x4_t neon_dot4(int32x4_t acc, int32x4_t w, int32_t x) {
 #define vi_table(t, v) vreinterpretq_s32_s8(vqtbl1q_s8(t, vreinterpretq_u8_s32(v)))
 #define vf_mul_at(a, x, i, n) neon_mul_at(a, x, i, n)
 #define vf_fma_at(a, x, i, n, c) neon_fma_at(a, x, i, n, c)
-#define vi_mul2_at(x, i, n, power) neon_spread(x, i, n, power)
+#define vi_set1_at(x, i, n) neon_spread(x, i, n)
 #define vi_dot8(acc, w, x, i, n) vi_dot(acc, w, x, i, n)
 #define vi_dot16(acc, w, x, i, n) neon_dot16(acc, w, x, i, n)
 
@@ -154,9 +154,9 @@ ALWAYS_INLINE float32x4_t neon_fma_at(float32x4_t a, const float *x, const int i
   }
 }
 
-ALWAYS_INLINE int32x4_t neon_spread(const int32_t *x, const int i, const int n, const int power) { // x[i] * 2^power
-  if ((i | 3) >= n) return vi_mul2(vdupq_n_s32(x[i]), power);
-  int32x4_t four = vi_mul2(vld1q_s32(x + (i & ~3)), power);
+ALWAYS_INLINE int32x4_t neon_spread(const int32_t *x, const int i, const int n) {
+  if ((i | 3) >= n) return vdupq_n_s32(x[i]);
+  int32x4_t four = vld1q_s32(x + (i & ~3));
   switch (i & 3) {
   case 0: return vdupq_laneq_s32(four, 0);
   case 1: return vdupq_laneq_s32(four, 1);

@@ -95,15 +95,15 @@ ALWAYS_INLINE void neon_i8mm_tile(const uint8_t *w, int n_blocks, const int32_t 
   UNROLL for (int i = 0; i < R * n; i++) sum[i] = vdupq_n_f32(0);
   const size_t planes = (size_t)f.bits * 64;
   for (int b = 0; b < n_blocks; b++, w += f.bytes, x += panel_block * n) {
-    const float *scale = (const float *)(const void *)(x + 8 * n), *weighted = (const float *)(const void *)(x + 11 * n);
+    const float *scale = (const float *)(const void *)(x + 8 * n), *weighted = (const float *)(const void *)(x + 13 * n);
     UNROLL for (int r = 0; r < R; r++) {
       const size_t lane = 4 * (size_t)(h + r);
       int32x4_t acc[12];
       UNROLL for (int c = 0; c < n; c += 2) {
         acc[c] = vdupq_n_s32(0);
         if (!f.min && f.bits < 8) { // minus offset times the sums of two columns
-          const int32_t *at = x + 9 * n + (n % 4 ? c : c & ~3);
-          int32x4_t sums = vi_mul2(n % 4 ? vcombine_s32(vld1_s32(at), vld1_s32(at)) : vld1q_s32(at), (f.offset == 8 ? 3 : 4));
+          const int32_t *at = x + (f.offset == 8 ? 9 : 10) * n + (n % 4 ? c : c & ~3);
+          int32x4_t sums = n % 4 ? vcombine_s32(vld1_s32(at), vld1_s32(at)) : vld1q_s32(at);
           acc[c] = n % 4 == 0 && c % 4 ? vzip2q_s32(sums, sums) : vzip1q_s32(sums, sums);
         }
         acc[c + 1] = acc[c];
