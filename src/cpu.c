@@ -205,7 +205,8 @@ enum {
   CPU_ROWS = 4,  // rows of a chunk of an operation that works row by row
   CPU_HEAD_ROWS = 64, // and of one head's keys and values, of which 16 lie in the same lines of the cache
   CPU_FEW = 2,   // up to so many rows every thread prepares the input of a product for itself: cheaper than waiting for it
-  CPU_COLUMNS = 4 // of the widest panel that CPU_FEW rows need
+  CPU_COLUMNS = 4, // of the widest panel that CPU_FEW rows need
+  CPU_MIX = 256  // floats of a row that are mixed at once
 };
 
 /* The scratch of a thread: what an attention tile needs, one row, pointers to pages, a panel of its own and for which
@@ -286,6 +287,11 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
     k->panel[kind](first + i < rows ? cpu_source(c, op, first + i, cpu_scratch(c, thread, CPU_ROW)) : NULL, n_cols, width, i, panel);
 }
 
+/* Are all pairs columns of one panel? Then it is made like that of any product. */
+static bool cpu_one_column(const struct cpu *c, const struct op *op) {
+  return cpu_rows(c, op) == 1 && c->tape->values[op->in[0]].n_used == 1 && !op->piece[0].width;
+}
+
 /* The same of pairs: this chunk's share of them. */
 static void cpu_prepare_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   const struct kern *k = c->kern;
@@ -353,13 +359,15 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
 }
 
 /* This chunk's share of the groups of all experts that were chosen; the others are not read. */
-static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks) {
+static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   const struct cpu_pairs *p = &c->pairs;
-  const size_t column = panel_dwords(cpu_panel(c, op), op->w[0]->n_cols) * 4;
+  const bool one = cpu_one_column(c, op);
+  const size_t column = one ? 0 : panel_dwords(cpu_panel(c, op), op->w[0]->n_cols) * 4;
+  const char *panels = one ? cpu_panels(c, op, thread) : c->panels;
   const int64_t each = cpu_groups(op), total = each * p->n_active, from = total * chunk / n_chunks, to = total * (chunk + 1) / n_chunks;
   for (int64_t e = from / each; e * each < to; e++) {
     const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0, b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
-    cpu_product_groups(c, op, expert, a, b, c->panels + column * (size_t)p->column[expert], p->first[expert],
+    cpu_product_groups(c, op, expert, a, b, panels + column * (size_t)p->column[expert], p->first[expert],
                        p->first[expert + 1] - p->first[expert]);
   }
 }
@@ -446,11 +454,15 @@ static void cpu_sort_pairs(struct cpu *c, const struct op *op) {
 static void cpu_mix(struct cpu *c, const struct op *op, int row) {
   const int n_used = op->route->n_used, n = c->tape->values[op->out[0]].width;
   const float *weight = cpu_row(c, op->in[2], row);
-  float *to = cpu_row(c, op->out[0], row);
-  for (int i = 0; i < n; i++) {
-    float sum = 0;
-    for (int s = 0; s < n_used; s++) sum += weight[s] * cpu_row(c, op->in[0], c->pairs.at[row * n_used + s])[i];
-    to[i] += op->scale * sum;
+  float *to = cpu_row(c, op->out[0], row), sum[CPU_MIX];
+  for (int first = 0; first < n; first += CPU_MIX) {
+    const int end = n - first < CPU_MIX ? n - first : CPU_MIX;
+    memset(sum, 0, sizeof sum);
+    for (int s = 0; s < n_used; s++) {
+      const float *x = cpu_row(c, op->in[0], c->pairs.at[row * n_used + s]) + first;
+      for (int i = 0; i < end; i++) sum[i] += weight[s] * x[i];
+    }
+    for (int i = 0; i < end; i++) to[first + i] += op->scale * sum[i];
   }
 }
 
@@ -647,7 +659,7 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   double start = c->profile ? os_seconds() : 0;
   if (op->kind == OP_MATMUL && op->route) {
     if (phase % 2 == 0) cpu_prepare_pairs(c, op, chunk, c->chunks[phase], thread);
-    else cpu_product_pairs(c, op, chunk, c->chunks[phase]);
+    else cpu_product_pairs(c, op, chunk, c->chunks[phase], thread);
   } else if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread, c->panels);
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ROUTE && phase % 2 == 1) cpu_sort_pairs(c, op);
@@ -658,6 +670,7 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   }
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
+  if (op->kind == OP_ROUTE && phase % 2 == 0 && c->chunks[phase + 1] == 0) cpu_sort_pairs(c, op);
   if (c->profile) c->profile[2 * (c->tape->n_ops * thread + c->first_op) + phase] += os_seconds() - start;
 }
 
@@ -671,9 +684,9 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
     if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
     else chunks[0] = cut.whole ? 0 : (rows + CPU_HEAD_ROWS - 1) / CPU_HEAD_ROWS * op->n_head_kv;
   }
-  if (op->kind == OP_ROUTE) chunks[1] = 1;
+  if (op->kind == OP_ROUTE) chunks[1] = chunks[0] > 1; // the only chunk of rows sorts, too
   if (op->kind == OP_MATMUL && op->route) {
-    chunks[0] = threads == 1 ? 1 : threads * 4;
+    chunks[0] = cpu_one_column(c, op) ? 0 : threads == 1 ? 1 : threads * 4;
     chunks[1] = threads == 1 ? 1 : threads * 8;
   } else if (op->kind == OP_MATMUL) {
     int groups = cpu_groups(op), most = threads == 1 ? 1 : rows <= c->kern->widest ? threads * 2 : threads * 8;
