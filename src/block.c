@@ -407,3 +407,14 @@ static const char hf_decoder[] =
   "embeddings.word_embeddings token_embd\n" \
   "embeddings.token_type_embeddings token_types\n" \
   "embeddings.LayerNorm token_embd_norm\n"
+
+#define HF_NOMIC_KEYS HF_ENCODER_KEYS HF_TYPES_KEY \
+  "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" /* what they were trained with */ \
+  "rope.freq_base f rotary_emb_base|10000\n"
+#define HF_NOMIC HF_ENCODER \
+  "emb_ln token_embd_norm\n" \
+  ".attn.Wqkv .attn_qkv\n" \
+  ".attn.out_proj .attn_output\n" \
+  ".norm1 .attn_output_norm\n" \
+  ".mlp.fc2 .ffn_down\n" \
+  ".norm2 .layer_output_norm\n"

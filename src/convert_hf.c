@@ -509,13 +509,16 @@ static bool hf_map(struct hf_plan *p, struct arena *a, struct bk_error *e) {
 static const struct arch *hf_arch(struct hf_config *c, struct bk_error *e) {
   const struct json *list = hf_member(c->root, STR("architectures")), *name = c->name = list ? list->first : NULL;
   if (!name || name->type != JSON_STRING) return err_set(e, ERR_DATA, "config.json names no architecture"), NULL;
+  const struct arch *found = NULL;
   for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
-    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word;
+    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word, class, text;
+    double x;
     while (hf_next(&rest, ' ', &word))
-      if (str_eq(word, name->string)) return arch_table[i];
+      if (hf_next(&word, '?', &class) && str_eq(class, name->string) && (word.len ? hf_value(c, word, &x, &text) && x != 0 : !found))
+        found = arch_table[i];
   }
-  err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
-  return NULL;
+  if (!found) err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
+  return found;
 }
 
 /* ---- decoders that rank: how likely they find "yes", or "no" ---- */

@@ -142,6 +142,9 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
   case DIM_V_FULL: return hp->value_dim_full;
   case DIM_BUCKETS: return hp->n_buckets;
+  case DIM_UP: return hp->n_up;
+  case DIM_UP_FROM: return hp->up_from;
+  case DIM_GATE_FROM: return hp->gate_from;
   }
   return 0;
 }

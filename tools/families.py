@@ -217,6 +217,12 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
     return {**f, **(more or {})}
 
 
+def own(name):
+    """One of tools/encoders.py."""
+    import encoders
+    return lambda config: getattr(encoders, name)(config)
+
+
 ABOUT = {
     "qwen2moe": "4 experts, a shared one behind a gate of its own, weights not normalised",
     "ernie4_5-moe": "a dense layer first, then 6 experts chosen by corrected probabilities, a shared one",
@@ -243,6 +249,8 @@ ABOUT = {
     "qwen3-reranker": "score: by how much `yes` exceeds `no` at the last token",
     "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
+    "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
+    "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
 }
 
@@ -342,4 +350,14 @@ ALL = {
     "bge-m3": encoder(
         "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1,
         bos_token_id=0, eos_token_id=2, max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
+    "nomic-moe": encoder(
+        "NomicBertModel", "nomic_bert", "words", pooling="mean", keep="folder", n_embd=64, n_inner=32, n_head=2, n_layer=2,
+        hidden_size=64, intermediate_size=32, num_attention_heads=2, num_hidden_layers=2, # transformers 5 would make them up
+        layer_norm_epsilon=1e-12, activation_function="gelu", n_positions=2048, max_trained_positions=2048, moe_every_n_layers=2,
+        num_experts=4, moe_top_k=2, moe_normalize_expert_weights=False, rotary_emb_base=1000, rotary_emb_fraction=1.0,
+        rotary_emb_interleaved=False, rotary_emb_scale_base=None, causal=False, prenorm=False, qkv_proj_bias=True, mlp_fc1_bias=True,
+        mlp_fc2_bias=True, hidden_act=..., max_position_embeddings=..., layer_norm_eps=..., more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
+    "jina-code": encoder(
+        "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
+        feed_forward_type="geglu", emb_pooler="mean", intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
 }
