@@ -26,7 +26,9 @@ struct hparams {
   double yarn_beta_fast, yarn_beta_slow, yarn_attention, yarn_extrapolation, yarn_log_multiplier;
   double softcap_logits, softcap_attention, alibi;
   double embedding_scale, residual_scale, attention_scale, logit_scale, expert_scale;
+  int64_t head_pooling;        // of what a ranker's head reads
   struct str rope_scaling;     // "", "none", "linear", "yarn", ...
+  struct str activation;       // "", or as transformers calls it
 };
 
 /* How the rows of a sequence become one vector; numbers as in GGUF files. */

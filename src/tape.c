@@ -158,6 +158,19 @@ static int tape_normed(struct tape *t, int x, struct norm norm) {
   return op->out[0] = tape_value(t, t->values[x].width);
 }
 
+static int tape_act_normed(struct tape *t, int x, enum activation act, struct norm norm) {
+  const int y = tape_normed(t, x, norm);
+  t->ops[t->n_ops - 1].source = FROM_GLU;
+  t->ops[t->n_ops - 1].act = act;
+  return y;
+}
+
+static int tape_mean(struct tape *t, int x) {
+  struct op *op = tape_op(t, OP_MEAN);
+  op->in[0] = tape_use(t, x);
+  return op->out[0] = tape_value(t, t->values[x].width);
+}
+
 static void tape_add(struct tape *t, int x, struct norm norm, float scale, int gate, int to) {
   struct op *op = tape_op(t, OP_ADD);
   op->source = norm.eps > 0 ? FROM_NORM : FROM_ROWS;
@@ -288,7 +301,7 @@ static void tape_plan(struct tape *t, int max_rows) {
 /* ---- printing ---- */
 
 static const char *const tape_op_names[OP_COUNT] = {"embed", "angles", "matmul", "norm", "heads", "attention",
-                                                   "join", "route", "mix", "add", "logits"};
+                                                   "join", "route", "mix", "add", "mean", "logits"};
 
 static void tape_print_op(const struct tape *t, int i, struct buf *b) {
   const struct op *op = &t->ops[i];

@@ -184,6 +184,10 @@ def pair(model, ids, case):
     import torch
     half = len(ids) // 2
     case["types"] = [0] * half + [1] * (len(ids) - half)
+    if not getattr(model.config, "type_vocab_size", 0):
+        del case["types"]
+        case["score"] = nine([model(input_ids=torch.tensor([ids])).logits[0, 0]])[0]
+        return
     for key, types in (("score", [0] * len(ids)), ("score_token_types_01", case["types"])):
         case[key] = nine([model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])).logits[0, 0]])[0]
 
@@ -249,6 +253,7 @@ ABOUT = {
     "qwen3-reranker": "score: by how much `yes` exceeds `no` at the last token",
     "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
+    "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
     "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
     "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
@@ -360,4 +365,11 @@ ALL = {
     "jina-code": encoder(
         "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
         feed_forward_type="geglu", emb_pooler="mean", intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
+    "modernbert-pair": encoder(
+        "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
+        hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
+        type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0,
+        eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
+        classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
+        label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
 }
