@@ -104,7 +104,7 @@ static void bench_cost(const struct engine *g, bool head, double *bytes, double 
 static double bench_kv_bytes(const struct engine *g, int position) { // read by the attention of one row
   double bytes = 0;
   for (int i = 0; i < g->kv.n_layers; i++) {
-    int seen = model_layer_is_local(&g->model, i) && position >= g->model.hp.window ? (int)g->model.hp.window : position + 1;
+    int seen = block_is_local(&g->model, i) && position >= g->model.hp.window ? (int)g->model.hp.window : position + 1;
     const struct kv_layer *l = &g->kv.layers[i];
     bytes += (double)l->n_head_kv * (double)(l->key_bytes + l->value_bytes) / KV_PAGE * seen;
   }

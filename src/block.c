@@ -182,11 +182,16 @@ static struct norm block_norm(const struct model *m, struct norm n) {
 
 static struct tape_in block_normed(const struct model *m, int x, struct norm n) { return TAPE_NORM(x, block_norm(m, n)); }
 
+/* Whether it sees only hp.window positions. */
+static bool block_is_local(const struct model *m, int layer) {
+  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
+}
+
 /* Attention of layer i as the hyperparameters have it; windowed if its turn comes. */
 static struct tape_heads block_heads(const struct model *m, int i, int angles) {
   const struct hparams *hp = &m->hp;
   return (struct tape_heads){.layer = i, .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv, .head_dim = (int)hp->head_dim,
-                             .value_dim = (int)hp->value_dim, .window = model_layer_is_local(m, i) ? (int)hp->window : 0,
+                             .value_dim = (int)hp->value_dim, .window = block_is_local(m, i) ? (int)hp->window : 0,
                              .q_norm = m->layers[i].q_norm.weight, .k_norm = m->layers[i].k_norm.weight, .eps = (float)hp->eps,
                              .rope = angles == VALUE_NONE ? NULL : &m->rope, .angles = angles, .scale = (float)hp->attention_scale,
                              .softcap = (float)hp->softcap_attention, .alibi = (float)hp->alibi, .bias = m->score_bias,

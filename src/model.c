@@ -338,10 +338,6 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
   return true;
 }
 
-static bool model_layer_is_local(const struct model *m, int layer) {
-  return m->hp.window > 0 && m->hp.window_pattern > 0 && (layer + 1) % m->hp.window_pattern != 0;
-}
-
 /* ---- rope ---- */
 
 /* Frequencies base^(-2i/n_rot), divided by `factors` and, as the scaling says, interpolated: linear by 1/factor; YaRN

@@ -161,6 +161,5 @@ static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
-static bool model_layer_is_local(const struct model *m, int layer); // sees only hp.window positions
 
 #endif

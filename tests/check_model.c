@@ -154,7 +154,7 @@ START_TEST(model_reads) {
   ck_assert_msg(model_open(&mt, mt_models[2], &(struct model_options){.max_rows = 16}, &e), "%s", e.message);
   ck_assert(mt.hp.window == 16 && mt.hp.window_pattern == 6 && mt.hp.softcap_logits == 12 && mt.hp.n_rot == 16 &&
             mt.rope.neox);
-  for (int i = 0; i < 7; i++) ck_assert(model_layer_is_local(&mt, i) == (i != 5));
+  for (int i = 0; i < 7; i++) ck_assert(block_is_local(&mt, i) == (i != 5));
   ck_assert(mt.token_embd.packed != NULL && !mt.output.quant); // tied: also the output matrix
   ck_assert(fabs((double)mt.rope.frequency[0] - 0.25) < 1e-7 && mt.rope_local.frequency[0] == 1); // linear scaling by 4
   model_close(&mt);

@@ -277,11 +277,10 @@ def test_usage():
     fails("--kv of no kind", 64, r"--kv f64: expected f16, f32 or q8_0", "run", "-m", TINY, "--kv", "f64", "Hi")
     fails("--test of no kind", 64, r"not supported: --test patience", "bench", "-m", TINY, "--test", "patience")
     fails("two files for one", 64, r"info takes one argument: what is \"other\"\?", "info", TINY, "other")
-    fails("a word for bench", 64, r"bench takes options only: what is \"fast\"\?", "bench", "fast")
+    fails("a word for bench", 64, r"a text is only for --test tokenize: what is \"fast\"\?", "bench", "fast")
     fails("pull of nothing", 64, r"usage: bodkin pull NAME", "pull")
-    for command in ("embed", "rerank", "batch", "serve", "convert"):
+    for command in ("embed", "rerank", "batch", "serve"):
         fails("bodkin " + command, 69, r"not supported: .*", command, "-m", TINY)
-    fails("bench of what is absent", 69, r"not supported: --test embed", "bench", "-m", TINY, "--test", "embed")
     fails("a GPU", 69, r"not supported: --gpu Voodoo", "run", "-m", TINY, "--gpu", "Voodoo", "Hi")
     fails("GPUs", 69, r"not supported: GPUs", "info", "--gpu")
     other = "neon" if "86" in os.uname().machine else "avx2"

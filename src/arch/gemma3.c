@@ -27,7 +27,7 @@ static void gemma3_forward(struct tape *t, const struct model *m) {
   int x = tape_embed(t, &m->token_embd, (float)m->hp.embedding_scale);
   int angles[2] = {tape_angles(t, &m->rope), tape_angles(t, &m->rope_local)};
   for (int i = 0; i < (int)m->hp.n_layer; i++) {
-    const bool local = model_layer_is_local(m, i);
+    const bool local = block_is_local(m, i);
     struct tape_heads h = block_heads(m, i, angles[local]);
     if (local) h.rope = &m->rope_local;
     block_sandwich(t, m, i, &h, ACT_GELU_TANH, x);

@@ -25,7 +25,7 @@ static void olmo2_forward(struct tape *t, const struct model *m) {
   int x = tape_embed(t, &m->token_embd, 1), angles[2] = {tape_angles(t, &m->rope), tape_angles(t, &m->rope_local)};
   for (int i = 0; i < (int)m->hp.n_layer; i++) {
     const struct layer *l = &m->layers[i];
-    const bool local = model_layer_is_local(m, i);
+    const bool local = block_is_local(m, i);
     struct tape_heads h = block_heads(m, i, angles[local]);
     if (local) h.rope = &m->rope_local;
     int o = block_attention_wide(t, m, l, TAPE_ROWS(x), h, false);
