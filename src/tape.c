@@ -3,7 +3,8 @@
 #include "tape.h"
 
 static bool tape_new(struct tape *t, int max_ops, struct arena *a, struct bk_error *e) {
-  *t = (struct tape){.max_ops = max_ops, .max_values = 4 * max_ops, .input = VALUE_NONE, .result = VALUE_NONE, .hidden = VALUE_NONE};
+  *t = (struct tape){.max_ops = max_ops, .max_values = 4 * max_ops, .input = VALUE_NONE, .result = VALUE_NONE, .hidden = VALUE_NONE,
+                    .colbert = VALUE_NONE, .sparse = VALUE_NONE};
   t->ops = ARENA_NEW(a, struct op, (size_t)t->max_ops);
   t->values = ARENA_NEW(a, struct value, (size_t)t->max_values);
   return (t->ops && t->values) || err_set(e, ERR_OS, "no memory for a tape of %d operations", max_ops);
@@ -235,8 +236,10 @@ static void tape_logits(struct tape *t, int x, float scale, float cap) {
   op->out[0] = tape_use(t, x);
 }
 
+static void tape_keep(struct tape *t, int x) { t->values[x].last = t->max_ops; }
+
 static void tape_hidden(struct tape *t, int x, struct norm norm) {
-  t->values[x].last = t->max_ops;
+  tape_keep(t, x);
   t->hidden = x;
   t->hidden_norm = norm;
 }

@@ -103,6 +103,7 @@ struct tape {
   int result;                // value of the logits, or VALUE_NONE
   int hidden;                // value of the hidden states, of which vectors are made, once hidden_norm is applied
   struct norm hidden_norm;   // eps 0: none
+  int colbert, sparse;       // values of what every token has beside them; or VALUE_NONE
   bool in_head;
   int max_rows;              // set by tape_plan
   size_t scratch_bytes;      // of all values
@@ -180,6 +181,7 @@ static void tape_logits(struct tape *t, int x, float scale, float cap);
 static void tape_result(struct tape *t, int logits);
 /* The rows that vectors are made of, and the norm they still lack (eps 0: none). */
 static void tape_hidden(struct tape *t, int x, struct norm norm);
+static void tape_keep(struct tape *t, int x); // until the end of the step
 
 /* Gives every value its place for at most max_rows rows. */
 static void tape_plan(struct tape *t, int max_rows);

@@ -5,7 +5,7 @@ import json
 
 # the first id that is no special token; what stands at the two ends of a text of an encoder
 FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5}
-ENDS = {"words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
+ENDS = {"chars": (1, 2), "words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
 TEXT = ("The quick brown fox jumps over the lazy dog. A bodkin is a small pointed tool for making holes in cloth or leather. "
         "Words of a text are counted, and what is counted is merged: the more often, the sooner. ")
 
@@ -157,12 +157,12 @@ def pooled(pooling):
     return encode
 
 
-def linear(name, n_out):
-    """A layer beside the model, as torch saves one: random, F16. -> weight (n_out, 64), bias (n_out)"""
+def linear(name, n_out, n_in=64):
+    """A layer beside the model, as torch saves one: random, F16. -> weight (n_out, n_in), bias (n_out)"""
     import torch
     import zlib
     gen = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    return {"weight": (torch.randn((n_out, 64), generator=gen) / 8).half(), "bias": (torch.randn((n_out,), generator=gen) / 10).half()}
+    return {"weight": (torch.randn((n_out, n_in), generator=gen) / 8).half(), "bias": (torch.randn((n_out,), generator=gen) / 10).half()}
 
 
 def three(model, ids, case):
@@ -176,6 +176,16 @@ def three(model, ids, case):
     case["colbert_first4"] = [nine(v / v.norm()) for v in rows[:4]]
 
 
+def behind(model, ids, case):
+    """Into the case: the mean of the rows, through two linear layers, normalised."""
+    import torch
+    v = model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0)
+    for layer in DENSE:
+        v = linear(*layer)["weight"].float() @ v
+    case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
+
+
+DENSE = (("2_Dense", 96, 64), ("3_Dense", 64, 96))
 LINEAR = (("sparse_linear", 1), ("colbert_linear", 64))
 
 
@@ -254,6 +264,7 @@ ABOUT = {
     "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
     "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
+    "embeddinggemma": "rows see both ways, windows too; two layers behind the pooling",
     "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
     "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
@@ -372,4 +383,16 @@ ALL = {
         eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
         classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
+    "embeddinggemma": decoder(
+        "Gemma3TextModel", "gemma3_text", "chars", keep="folder", num_hidden_layers=2, num_attention_heads=2, head_dim=32,
+        intermediate_size=32, hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32,
+        rope_theta=1000000.0, rope_local_base_freq=10000.0, sliding_window=32, _sliding_window_pattern=2, attention_bias=False,
+        layer_types=["sliding_attention", "full_attention"], use_bidirectional_attention=True, torch_dtype="bfloat16",
+        more={"norm_from_zero": True, "kind": "embedding", "pooling": "mean", "encode": behind, "files": {
+            "modules.json": [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
+                             for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"),
+                                                               ("3_Dense", "Dense"), ("4_Normalize", "Normalize")))],
+            "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+            **{name + "/config.json": {"in_features": n_in, "out_features": n_out, "bias": False,
+                                       "activation_function": "torch.nn.modules.linear.Identity"} for name, n_out, n_in in DENSE}}}),
 }

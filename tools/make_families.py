@@ -91,6 +91,9 @@ def make_folder(name, f, seed):
     if f.get("encode") is families.three:
         for file, n_out in families.LINEAR:
             torch.save(families.linear(file, n_out), os.path.join(path, file + ".pt"))
+    for file, n_out, n_in in families.DENSE if f.get("encode") is families.behind else ():
+        safetensors.torch.save_file({"linear.weight": families.linear(file, n_out, n_in)["weight"]},
+                                    os.path.join(path, file, "model.safetensors"))
     if cls:
         config = config_of(f)
         config._experts_implementation = "eager"

@@ -23,7 +23,7 @@ static const struct tensor_row *const modern_bert_tensors[] = {rows_encoder, row
 /* A ranker's: rows are normed, then perhaps averaged, then scored. */
 static void modern_bert_head(struct tape *t, const struct model *m, int x) {
   tape_norm(t, x, block_norm(m, m->output_norm), 1);
-  tape_hidden(t, x, tape_unnormed);
+  block_hidden(t, m, x, tape_unnormed);
   x = tape_head(t, m->hp.head_pooling == POOL_MEAN ? tape_mean(t, x) : x);
   x = tape_act_normed(t, tape_product(t, TAPE_ROWS(x), &m->cls), ACT_GELU_ERF, block_norm(m, m->cls_norm));
   tape_result(t, tape_product(t, TAPE_ROWS(x), &m->cls_output));
