@@ -545,18 +545,24 @@ static bool hf_is_ranker(struct hf_plan *p, const char *dir, struct arena a, str
 }
 
 /* A layer behind the pooling: it must be where its tensors are looked for, and linear. */
-static bool hf_dense(const struct hf_plan *p, const char *dir, const struct json *where, struct arena a, struct bk_error *e) {
-  char path[OS_PATH], tensor[64];
+static bool hf_dense(const struct hf_plan *p, const char *dir, const struct json *where, struct convert_keys *k, struct arena a,
+                     struct bk_error *e) {
+  char path[OS_PATH], tensor[128];
   struct str text;
   struct json *j;
   if (!where || where->type != JSON_STRING || where->string.len < 2 || where->string.len > 16)
     return err_set(e, ERR_DATA, "%s/modules.json: a dense layer has no path", dir);
   snprintf(tensor, sizeof tensor, "dense_%c.linear.weight", where->string.ptr[0]);
-  if (!safetensors_find(&p->tensors, str_from(tensor)) || !str_is(str_slice(where->string, 1, where->string.len), "_Dense"))
+  const struct safetensor *t = safetensors_find(&p->tensors, str_from(tensor));
+  if (!t || t->n_dims != 2 || !str_is(str_slice(where->string, 1, where->string.len), "_Dense"))
     return err_set(e, ERR_DATA, "%s: not supported: a dense layer without 2_Dense/ or 3_Dense/model.safetensors", dir);
   snprintf(path, sizeof path, "%s/" STR_FMT "/config.json", dir, STR_ARG(where->string));
   if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
   const struct json *act = json_get(j, "activation_function");
+  for (int i = 0; i < 2; i++) {
+    snprintf(tensor, sizeof tensor, "%s.dense_%c_feat_%s", p->arch->name, where->string.ptr[0], i ? "in" : "out");
+    convert_keys_u32(k, str_from(tensor), (uint32_t)t->dim[i]);
+  }
   return (act && str_ends(act->string, STR(".Identity"))) || err_set(e, ERR_DATA, "%s: not supported: a layer that is not linear", path);
 }
 
@@ -584,7 +590,7 @@ static bool hf_pooling(const struct hf_plan *p, const char *dir, struct convert_
   for (const struct json *m = j->type == JSON_ARRAY ? j->first : NULL; m; m = m->next) {
     if (!(type = json_get(m, "type"))) continue;
     if (str_ends(type->string, STR("Pooling")) && !where) where = json_get(m, "path");
-    if (str_ends(type->string, STR(".Dense")) && !hf_dense(p, dir, json_get(m, "path"), a, e)) return false;
+    if (str_ends(type->string, STR(".Dense")) && !hf_dense(p, dir, json_get(m, "path"), k, a, e)) return false;
   }
   if (!where) return true;
   if (where->type != JSON_STRING || str_find(where->string, STR(".."), 0) != SIZE_MAX || str_starts(where->string, STR("/")))

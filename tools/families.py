@@ -181,7 +181,7 @@ def behind(model, ids, case):
     import torch
     v = model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0)
     for layer in DENSE:
-        v = linear(*layer)["weight"].float() @ v
+        v = linear(*layer)["weight"].bfloat16().float() @ v
     case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
 
 
@@ -264,7 +264,7 @@ ABOUT = {
     "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
     "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
-    "embeddinggemma": "rows see both ways, windows too; two layers behind the pooling",
+    "embeddinggemma": "windows both ways, two layers behind the pooling; llama.cpp aborts without a global layer",
     "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
     "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
@@ -372,7 +372,8 @@ ALL = {
         layer_norm_epsilon=1e-12, activation_function="gelu", n_positions=2048, max_trained_positions=2048, moe_every_n_layers=2,
         num_experts=4, moe_top_k=2, moe_normalize_expert_weights=False, rotary_emb_base=1000, rotary_emb_fraction=1.0,
         rotary_emb_interleaved=False, rotary_emb_scale_base=None, causal=False, prenorm=False, qkv_proj_bias=True, mlp_fc1_bias=True,
-        mlp_fc2_bias=True, hidden_act=..., max_position_embeddings=..., layer_norm_eps=..., more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
+        mlp_fc2_bias=True, hidden_act=..., max_position_embeddings=..., layer_norm_eps=...,
+        more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
     "jina-code": encoder(
         "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
         feed_forward_type="geglu", emb_pooler="mean", intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
@@ -386,9 +387,9 @@ ALL = {
     "embeddinggemma": decoder(
         "Gemma3TextModel", "gemma3_text", "chars", keep="folder", num_hidden_layers=2, num_attention_heads=2, head_dim=32,
         intermediate_size=32, hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32,
-        rope_theta=1000000.0, rope_local_base_freq=10000.0, sliding_window=32, _sliding_window_pattern=2, attention_bias=False,
-        layer_types=["sliding_attention", "full_attention"], use_bidirectional_attention=True, torch_dtype="bfloat16",
-        more={"norm_from_zero": True, "kind": "embedding", "pooling": "mean", "encode": behind, "files": {
+        rope_theta=1000000.0, rope_local_base_freq=10000.0, sliding_window=32, attention_bias=False,
+        layer_types=["sliding_attention", "sliding_attention"], use_bidirectional_attention=True, torch_dtype="bfloat16",
+        more={"norm_from_zero": True, "kind": "embedding", "pooling": "mean", "encode": behind, "no_peer": True, "files": {
             "modules.json": [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
                              for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"),
                                                                ("3_Dense", "Dense"), ("4_Normalize", "Normalize")))],

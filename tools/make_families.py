@@ -92,7 +92,7 @@ def make_folder(name, f, seed):
         for file, n_out in families.LINEAR:
             torch.save(families.linear(file, n_out), os.path.join(path, file + ".pt"))
     for file, n_out, n_in in families.DENSE if f.get("encode") is families.behind else ():
-        safetensors.torch.save_file({"linear.weight": families.linear(file, n_out, n_in)["weight"]},
+        safetensors.torch.save_file({"linear.weight": families.linear(file, n_out, n_in)["weight"].bfloat16()},
                                     os.path.join(path, file, "model.safetensors"))
     if cls:
         config = config_of(f)
@@ -219,8 +219,9 @@ def golden(name, f, path, cls, seed):
         model = load(path, cls, f)
         with Gaps() as gaps:
             cases = (generation if f["kind"] == "generation" else encoding)(model, f, seed)
-    g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "reference": "tools/encoders.py" if "module" in f else "transformers fp32 eager",
-         "class": cls if isinstance(cls, str) else cls.__name__, "n_vocab": f["config"]["vocab_size"], "pooling": f.get("pooling"), "cases": cases}
+    g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "pooling": f.get("pooling"),
+         "reference": "tools/encoders.py" if "module" in f else "transformers fp32 eager", "class": cls if isinstance(cls, str) else cls.__name__, "n_vocab": f["config"]["vocab_size"],
+         "cases": cases}
     g.update(f.get("golden", {}))
     if "folder" in f["keep"]:
         g["texts"] = families.texts(f["tokenizer"], path)
@@ -270,7 +271,7 @@ def convert(conversion, path, out, f, kind, title=None):
     with torch.inference_mode():
         cls = conversion.get_model_class(conversion.get_model_architecture(hparams, conversion.ModelType.TEXT))
         ftype = {"f16": gguf.LlamaFileType.MOSTLY_F16, "f32": gguf.LlamaFileType.ALL_F32}[kind]
-        m = cls(Path(path), ftype, Path(out), eager=True, model_name=title)
+        m = cls(Path(path), ftype, Path(out), eager=True, model_name=title, sentence_transformers_dense_modules=True)
         for key, value in f.get("keys", {}).items():  # that the converter does not write, and we wish for
             getattr(m.gguf_writer, "add_" + key)(gguf.PoolingType(value) if key == "pooling_type" else value)
         m.hparams.update(f.get("hparams", {}))
