@@ -41,6 +41,9 @@ static const char hf_keys[] =
   "expert_group_used_count u topk_group\n"
   "expert_gating_func u scoring_func=softmax*1|scoring_func=sigmoid*2|score_function=softmax*1|score_function=sigmoid*2\n";
 
+/* Layers behind the pooling, and those of other vectors: they stand beside the model, see convert_safetensors.c. */
+static const char hf_beside[] = "dense_2.linear dense_2\ndense_3.linear dense_3\ncolbert colbert\nsparse sparse\n";
+
 /* Parts of names that no text model needs: other senses, and tables that anyone can compute. */
 static const char hf_left_out[] =
   "visual. vision. audio. talker. vision_ audio_ projector. patch_embed image_newline .connector. .rotary_emb.inv_freq "
@@ -490,12 +493,12 @@ static bool hf_map(struct hf_plan *p, struct arena *a, struct bk_error *e) {
       t->used = true;
       continue;
     }
-    const char *lists[2] = {hf->tensors, hf->more};
+    const char *lists[3] = {hf->tensors, hf->more, hf_beside};
     if (known && n.n_numbers && n.number[0] >= p->n_layer && hf_find(&p->config, more_layers)) {
       t->used = true; // layers that predict further tokens
       continue;
     }
-    for (int k = 0; k < 2 && known && !found; k++) {
+    for (int k = 0; k < ARRAY_LEN(lists) && known && !found; k++) {
       struct str rest = str_from(lists[k]);
       while (hf_next_line(&rest, &l) && !e->code)
         if (hf_is(hf, l.name, &n) && (l.type.ptr[0] != '.' || n.number[0] < p->n_layer) && hf_ranks(p, l.value)) {
@@ -515,13 +518,16 @@ static bool hf_map(struct hf_plan *p, struct arena *a, struct bk_error *e) {
 static const struct arch *hf_arch(struct hf_config *c, struct bk_error *e) {
   const struct json *list = hf_member(c->root, STR("architectures")), *name = c->name = list ? list->first : NULL;
   if (!name || name->type != JSON_STRING) return err_set(e, ERR_DATA, "config.json names no architecture"), NULL;
+  const struct arch *found = NULL;
   for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
-    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word;
+    struct str rest = str_from(arch_table[i]->hf ? arch_table[i]->hf->classes : ""), word, class, text;
+    double x;
     while (hf_next(&rest, ' ', &word))
-      if (str_eq(word, name->string)) return arch_table[i];
+      if (hf_next(&word, '?', &class) && str_eq(class, name->string) && (word.len ? hf_value(c, word, &x, &text) && x != 0 : !found))
+        found = arch_table[i];
   }
-  err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
-  return NULL;
+  if (!found) err_set(e, ERR_DATA, "not supported: architecture \"" STR_FMT "\"", STR_ARG(name->string));
+  return found;
 }
 
 /* ---- decoders that rank: how likely they find "yes", or "no" ---- */
@@ -542,6 +548,28 @@ static bool hf_is_ranker(struct hf_plan *p, const char *dir, struct arena a, str
   for (size_t at = 0; !p->ranker && (at = str_find(text, STR("# "), at)) != SIZE_MAX; at++)
     p->ranker = str_eq_any_case(str_slice(text, at + 2, at + 2 + strlen(name)), str_from(name));
   return true;
+}
+
+/* A layer behind the pooling: it must be where its tensors are looked for, and linear. */
+static bool hf_dense(const struct hf_plan *p, const char *dir, const struct json *where, struct convert_keys *k, struct arena a,
+                     struct bk_error *e) {
+  char path[OS_PATH], tensor[128];
+  struct str text;
+  struct json *j;
+  if (!where || where->type != JSON_STRING || where->string.len < 2 || where->string.len > 16)
+    return err_set(e, ERR_DATA, "%s/modules.json: a dense layer has no path", dir);
+  snprintf(tensor, sizeof tensor, "dense_%c.linear.weight", where->string.ptr[0]);
+  const struct safetensor *t = safetensors_find(&p->tensors, str_from(tensor));
+  if (!t || t->n_dims != 2 || !str_is(str_slice(where->string, 1, where->string.len), "_Dense"))
+    return err_set(e, ERR_DATA, "%s: not supported: a dense layer without 2_Dense/ or 3_Dense/model.safetensors", dir);
+  snprintf(path, sizeof path, "%s/" STR_FMT "/config.json", dir, STR_ARG(where->string));
+  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
+  const struct json *act = json_get(j, "activation_function");
+  for (int i = 0; i < 2; i++) {
+    snprintf(tensor, sizeof tensor, "%s.dense_%c_feat_%s", p->arch->name, where->string.ptr[0], i ? "in" : "out");
+    convert_keys_u32(k, str_from(tensor), (uint32_t)t->dim[i]);
+  }
+  return (act && str_ends(act->string, STR(".Identity"))) || err_set(e, ERR_DATA, "%s: not supported: a layer that is not linear", path);
 }
 
 /* modules.json and the configuration of its pooling: what sentence-transformers does with hidden states. */
@@ -565,8 +593,11 @@ static bool hf_pooling(const struct hf_plan *p, const char *dir, struct convert_
   if (!os_is_file(path)) return true;
   if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
   const struct json *where = NULL, *type;
-  for (const struct json *m = j->type == JSON_ARRAY ? j->first : NULL; m && !where; m = m->next)
-    if ((type = json_get(m, "type")) && str_ends(type->string, STR("Pooling"))) where = json_get(m, "path");
+  for (const struct json *m = j->type == JSON_ARRAY ? j->first : NULL; m; m = m->next) {
+    if (!(type = json_get(m, "type"))) continue;
+    if (str_ends(type->string, STR("Pooling")) && !where) where = json_get(m, "path");
+    if (str_ends(type->string, STR(".Dense")) && !hf_dense(p, dir, json_get(m, "path"), k, a, e)) return false;
+  }
   if (!where) return true;
   if (where->type != JSON_STRING || str_find(where->string, STR(".."), 0) != SIZE_MAX || str_starts(where->string, STR("/")))
     return err_set(e, ERR_DATA, "%s: the pooling has no path below the folder", path);

@@ -609,6 +609,29 @@ static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
   else for (int i = 0; i < n; i++) to[i] += scale * x[i];
 }
 
+static void cpu_norm_row(struct cpu *c, const struct op *op, int row) {
+  const int n = c->tape->values[op->in[0]].width / op->n_head;
+  const float *x = cpu_row(c, op->in[0], row);
+  float *y = cpu_row(c, op->out[0], row);
+  if (op->source == FROM_GLU) c->kern->glu[op->act](x, NULL, n, y), x = y;
+  for (int h = 0; h < op->n_head; h++) {
+    struct norm norm = op->norm;
+    if (norm.weight) norm.weight += h * n;
+    if (norm.bias) norm.bias += h * n;
+    cpu_norm(c->kern, &norm, x + h * n, n, y + h * n);
+  }
+}
+
+static void cpu_mean(struct cpu *c, const struct op *op, int row) {
+  const struct batch_segment *s = &c->batch->segments[c->batch->segment[row]];
+  float *y = cpu_row(c, op->out[0], row);
+  for (int i = 0; i < c->tape->values[op->in[0]].width && row == s->row; i++) {
+    double sum = 0;
+    for (int r = 0; r < s->n_rows; r++) sum += (double)cpu_row(c, op->in[0], row + r)[i];
+    y[i] = (float)(sum / s->n_rows);
+  }
+}
+
 static void cpu_join(struct cpu *c, const struct op *op, int row) {
   float *to = cpu_row(c, op->out[0], row);
   for (int h = 0; h < op->n_head; h++)
@@ -632,16 +655,8 @@ static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread)
   switch (op->kind) {
   case OP_EMBED: cpu_embed(c, op, row, thread); break;
   case OP_ANGLES: cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row)); break;
-  case OP_NORM: {
-    const int n = c->tape->values[op->in[0]].width / op->n_head;
-    for (int h = 0; h < op->n_head; h++) {
-      struct norm norm = op->norm;
-      if (norm.weight) norm.weight += h * n;
-      if (norm.bias) norm.bias += h * n;
-      cpu_norm(c->kern, &norm, cpu_row(c, op->in[0], row) + h * n, n, cpu_row(c, op->out[0], row) + h * n);
-    }
-    break;
-  }
+  case OP_NORM: cpu_norm_row(c, op, row); break;
+  case OP_MEAN: cpu_mean(c, op, row); break;
   case OP_JOIN: cpu_join(c, op, row); break;
   case OP_ROUTE: cpu_route(c, op, row, thread); break;
   case OP_MIX: cpu_mix(c, op, row); break;
