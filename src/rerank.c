@@ -40,7 +40,7 @@ static bool rerank_pair(struct rerank *r, const struct engine *g, struct str que
   if (!token_encode(v, query, (struct token_options){false, false}, r->texts, ids + n, max - n - 2, &used, e)) return false;
   n += used;
   if (o->n_back) ids[n++] = *o->back;
-  if (v->kind != TOKEN_WORDPIECE && v->add_sep && v->sep >= 0) ids[n++] = v->sep;
+  if (v->sep >= 0 && (v->kind == TOKEN_UNIGRAM || (v->kind == TOKEN_BYTES && v->add_sep))) ids[n++] = v->sep; // XLM-R's files do not say
   o->front = ids;
   o->n_front = n;
   o->type = g->model.hp.n_types > 1;
