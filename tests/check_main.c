@@ -8,7 +8,7 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(model_arch) X(engine) X(pool) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample)
 
 #include "check_support.h"
 
@@ -21,6 +21,7 @@
 #include "check_json.c"
 #include "check_kv.c"
 #include "check_model.c"
+#include "check_pool.c"
 #include "check_sample.c"
 #include "check_store.c"
 #include "check_tape.c"
