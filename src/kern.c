@@ -280,6 +280,7 @@ static double kern_log(double x) {
 
 /* e^x = 2^n * e^r, |r| < 0.35: the term r^16/16! is below 1e-20. */
 static double kern_exp(double x) {
+  if (x != x) return x;
   if (x > 709) x = 709;
   if (x < -708) return 0;
   int n = (int)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));

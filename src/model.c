@@ -484,8 +484,11 @@ static void model_pack(const struct model *m, int piece) {
 
 static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
   if (!tape_new(&m->tape, 16 + 32 * (int)m->hp.n_layer + 3 * m->n_adapters, &m->tables, e)) return false;
+  const int rows = !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows;
   m->arch->forward(&m->tape, m);
-  tape_plan(&m->tape, !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows);
+  if ((int64_t)rows * m->tape.most_used > 1 << 26)
+    return err_set(e, ERR_USAGE, "%d positions at once, %d experts or heads of each, are too many: try a smaller --context", rows, m->tape.most_used);
+  tape_plan(&m->tape, rows);
   return true;
 }
 

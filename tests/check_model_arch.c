@@ -257,11 +257,31 @@ START_TEST(arch_hostile_keys) {
 }
 END_TEST
 
+START_TEST(arch_too_many_pairs) { // of a long text all at once and its experts: refused, in any architecture that may have both
+  char folder[64], path[128];
+  struct arena a = test_arena(64 << 20);
+  int n = 0;
+  ma_folder(folder, path);
+  for (int i = 0; i < ARRAY_LEN(arch_table); i++) {
+    struct bk_error e = {0};
+    ma_one = (struct ma_file){.arch = arch_table[i], .way = MA_EXPERTS, .changed = {{"context_length", 1 << 26}, {"attention.causal", 0}},
+                              .n_changed = 2};
+    if (!ma_row(ma_one.arch, "expert_count") || !ma_write(&ma_one, folder, path, a)) continue;
+    ck_assert(!model_open(&ma_model, path, &(struct model_options){.n_context = 1 << 26, .max_rows = 8}, &e));
+    test_error(&e, ERR_USAGE, "67108864 positions at once");
+    n++;
+  }
+  ck_assert_int_gt(n, 3);
+  test_remove(folder);
+}
+END_TEST
+
 static Suite *model_arch_suite(void) {
   Suite *s = suite_create("model_arch");
   TCase *t = tcase_create("model_arch");
   tcase_add_loop_test(t, arch_opens_and_runs, 0, ARRAY_LEN(arch_table) * MA_WAYS);
   tcase_add_loop_test(t, arch_keys_and_tensors, 0, ARRAY_LEN(arch_table) * MA_WAYS);
+  tcase_add_test(t, arch_too_many_pairs);
   tcase_add_loop_test(t, arch_hostile_keys, 0, ARRAY_LEN(arch_table));
   tcase_set_timeout(t, 120);
   suite_add_tcase(s, t);
