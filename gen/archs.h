@@ -19,6 +19,7 @@
 #include "../src/arch/modern_bert.c"
 #include "../src/arch/mpnet.c"
 #include "../src/arch/nomic_bert.c"
+#include "../src/arch/nomic_bert_moe.c"
 #include "../src/arch/olmo2.c"
 #include "../src/arch/phi2.c"
 #include "../src/arch/phi3.c"
@@ -51,6 +52,7 @@ static const struct arch *const arch_table[] = {
   &arch_modern_bert,
   &arch_mpnet,
   &arch_nomic_bert,
+  &arch_nomic_bert_moe,
   &arch_olmo2,
   &arch_phi2,
   &arch_phi3,

@@ -64,11 +64,23 @@ static const struct key_row keys_scales[] = {
 
 /* ---- tensors ---- */
 
+/* Layers behind the pooling; vectors and weights of tokens (of the last two there is no public layout: names and shapes are ours). */
+#define ROWS_BEHIND                                                                                      \
+  ROW_MATRIX("dense_2.weight", MODEL(dense_2), DIM_EMBD, DIM_BEHIND, MAY),                               \
+  ROW_VECTOR("dense_2.bias", MODEL(dense_2.bias), DIM_BEHIND, MAY),                                      \
+  ROW_MATRIX("dense_3.weight", MODEL(dense_3), DIM_BEHIND, DIM_EMBD, MAY),                               \
+  ROW_VECTOR("dense_3.bias", MODEL(dense_3.bias), DIM_EMBD, MAY),                                        \
+  ROW_MATRIX("colbert.weight", MODEL(colbert), DIM_EMBD, DIM_COLBERT, MAY),                              \
+  ROW_VECTOR("colbert.bias", MODEL(colbert.bias), DIM_COLBERT, MAY),                                     \
+  ROW_MATRIX("sparse.weight", MODEL(sparse), DIM_EMBD, DIM_ONE, MAY),                                    \
+  ROW_VECTOR("sparse.bias", MODEL(sparse.bias), DIM_ONE, MAY)
+
 static const struct tensor_row rows_model[] = {
   ROW_LOOKUP("token_embd.weight", MODEL(token_embd), DIM_VOCAB, NEED),
   ROW_VECTOR("output_norm.weight", MODEL(output_norm.weight), DIM_EMBD, NEED),
   ROW_MATRIX("output.weight", MODEL(output), DIM_EMBD, DIM_VOCAB, MAY),
   ROW_MATRIX("cls.output.weight", MODEL(cls_output), DIM_EMBD, DIM_LABELS, MAY),
+  ROWS_BEHIND,
   {0},
 };
 static const struct tensor_row rows_rope[] = {
@@ -95,6 +107,7 @@ static const struct tensor_row rows_encoder[] = {
   ROW_VECTOR("cls.bias", MODEL(cls.bias), DIM_EMBD, MAY),
   ROW_MATRIX("cls.output.weight", MODEL(cls_output), DIM_EMBD, DIM_LABELS, MAY),
   ROW_VECTOR("cls.output.bias", MODEL(cls_output.bias), DIM_LABELS, MAY),
+  ROWS_BEHIND,
   {0},
 };
 static const struct tensor_row rows_post_norm[] = {
@@ -300,10 +313,25 @@ static void block_sandwich(struct tape *t, const struct model *m, int i, const s
   tape_add(t, y, block_norm(m, l->ffn_post_norm), 1, VALUE_NONE, x);
 }
 
+/* What vectors are made of. Layers behind the pooling are linear: the mean of what they make of rows is what they make of the
+ * mean, so they stand before it. */
+static void block_hidden(struct tape *t, const struct model *m, int x, struct norm norm) {
+  const struct tape_in in = norm.eps > 0 ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
+  if (m->sparse.quant) tape_keep(t, t->sparse = tape_product(t, in, &m->sparse));
+  if (m->colbert.quant) tape_keep(t, t->colbert = tape_product(t, in, &m->colbert));
+  if (!m->dense_2.quant) {
+    tape_hidden(t, x, norm);
+    return;
+  }
+  x = tape_product(t, in, &m->dense_2);
+  if (m->dense_3.quant) x = tape_product(t, TAPE_ROWS(x), &m->dense_3);
+  tape_hidden(t, x, tape_unnormed);
+}
+
 /* What becomes of the last layer's rows: vectors, a ranker's scores, or logits. */
 static void block_head(struct tape *t, const struct model *m, int x) {
   const struct norm norm = block_norm(m, m->output_norm);
-  tape_hidden(t, x, m->output_norm.weight ? norm : tape_unnormed);
+  block_hidden(t, m, x, m->output_norm.weight ? norm : tape_unnormed);
   if (m->hp.pooling != POOL_NONE && !m->cls_output.quant) return;
   x = tape_head(t, x);
   const struct tape_in in = m->output_norm.weight ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
@@ -407,8 +435,18 @@ static const char hf_decoder[] =
 #define HF_ENCODER_KEYS \
   "attention.causal b 0\n" \
   "classifier.output_labels L id2label\n"
-#define HF_TYPES_KEY "tokenizer.ggml.token_type_count u type_vocab_size|1\n"
 #define HF_ENCODER \
   "embeddings.word_embeddings token_embd\n" \
   "embeddings.token_type_embeddings token_types\n" \
   "embeddings.LayerNorm token_embd_norm\n"
+
+#define HF_NOMIC_KEYS HF_ENCODER_KEYS HF_TYPES_KEY \
+  "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" /* what they were trained with */ \
+  "rope.freq_base f rotary_emb_base|10000\n"
+#define HF_NOMIC HF_ENCODER \
+  "emb_ln token_embd_norm\n" \
+  ".attn.Wqkv .attn_qkv\n" \
+  ".attn.out_proj .attn_output\n" \
+  ".norm1 .attn_output_norm\n" \
+  ".mlp.fc2 .ffn_down\n" \
+  ".norm2 .layer_output_norm\n"

@@ -83,6 +83,8 @@ static int safetensors_by_place(const void *a, const void *b) {
   return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
 }
 
+static bool torch_parse(struct safetensors *s, struct str zip, const char *path, const char *prefix, struct arena *a, struct bk_error *e);
+
 /* One member of the header. `data` is the data section. */
 static bool safetensors_entry(const struct json *m, struct str data, const char *path, struct safetensor *t, struct bk_error *e) {
   const struct json *type = json_get(m, "dtype"), *shape = json_get(m, "shape"), *place = json_get(m, "data_offsets");
@@ -102,16 +104,16 @@ static bool safetensors_entry(const struct json *m, struct str data, const char 
   }
   int64_t from = place->first->integer, to = place->first->next->integer;
   if (!ok || from < 0 || to < from || (uint64_t)to > data.len || (uint64_t)(to - from) != bytes)
-    return err_set(e, ERR_DATA, "%s: tensor " STR_FMT ": bytes %lld to %lld of %zu, expected as many as a shape of %d dimensions takes", path,
-                   STR_ARG(m->key), (long long)from, (long long)to, data.len, shape->count);
+    return err_set(e, ERR_DATA, "%s: tensor " STR_FMT ": bytes %lld to %lld of %zu, expected as many as its shape of %d dimensions takes",
+                   path, STR_ARG(m->key), (long long)from, (long long)to, data.len, shape->count);
   t->data = data.ptr + from;
   t->n_bytes = bytes;
   return true;
 }
 
-/* Adds the tensors of one file, whose bytes are there. */
-static bool safetensors_parse(struct safetensors *s, struct str all, const char *path, struct arena *a, struct arena scratch,
-                              struct bk_error *e) {
+/* Adds the tensors of one file, whose bytes are there; before their names comes the prefix. */
+static bool safetensors_parse(struct safetensors *s, struct str all, const char *path, const char *prefix, struct arena *a,
+                              struct arena scratch, struct bk_error *e) {
   uint64_t n = 0;
   struct json *header;
   if (all.len >= 8) memcpy(&n, all.ptr, 8); // little-endian, as we are
@@ -133,8 +135,11 @@ static bool safetensors_parse(struct safetensors *s, struct str all, const char 
     struct safetensor *t = &s->tensors[s->n];
     if (str_is(m->key, "__metadata__")) continue;
     *t = (struct safetensor){.name = m->key, .file = s->n_files - 1};
-    bool in_header = m->key.ptr >= text.ptr && m->key.ptr < text.ptr + text.len;
-    if (!in_header && m->key.len && !(t->name = arena_copy(a, m->key)).ptr) return err_set(e, ERR_OS, "%s: no memory for names", path);
+    char name[64];
+    struct str key = m->key;
+    if (*prefix && snprintf(name, sizeof name, "%s" STR_FMT, prefix, STR_ARG(key)) < (int)sizeof name) key = str_from(name);
+    bool in_header = !*prefix && m->key.ptr >= text.ptr && m->key.ptr < text.ptr + text.len;
+    if (!in_header && m->key.len && !(t->name = arena_copy(a, key)).ptr) return err_set(e, ERR_OS, "%s: no memory for names", path);
     if (!safetensors_entry(m, data, path, t, e)) return false;
     by_place[s->n++ - first] = t;
   }
@@ -199,6 +204,28 @@ static bool safetensors_names(struct safetensors *s, const char *dir, const stru
          err_set(e, ERR_NOINPUT, "%s: no model.safetensors in it (other formats of weights are not supported)", dir);
 }
 
+/* Layers that stand beside a model, and what their tensors' names begin with. */
+static const struct {
+  const char *file, *prefix;
+} safetensors_beside[] = {{"2_Dense/model.safetensors", "dense_2."}, {"3_Dense/model.safetensors", "dense_3."},
+                          {"colbert_linear.pt", "colbert"}, {"sparse_linear.pt", "sparse"}};
+
+static bool safetensors_read_beside(struct safetensors *s, const char *dir, struct arena *a, struct arena scratch, struct bk_error *e) {
+  for (int i = 0; i < ARRAY_LEN(safetensors_beside) && s->n_files < SAFETENSORS_FILES; i++) {
+    char path[OS_PATH];
+    const char *prefix = safetensors_beside[i].prefix;
+    snprintf(path, sizeof path, "%s/%s", dir, safetensors_beside[i].file);
+    if (!os_is_file(path)) continue;
+    s->names[s->n_files] = str_from(safetensors_beside[i].file);
+    if (!os_map(path, &s->files[s->n_files], e)) return false;
+    struct os_file f = s->files[s->n_files++];
+    struct str all = {f.ptr, f.size};
+    if (!(str_ends(str_from(path), STR(".pt")) ? torch_parse(s, all, path, prefix, a, e) : safetensors_parse(s, all, path, prefix, a, scratch, e)))
+      return false;
+  }
+  return true;
+}
+
 /* On failure what is open is still to be closed. */
 static bool safetensors_open(struct safetensors *s, const char *dir, struct arena *a, struct arena scratch, struct bk_error *e) {
   char path[OS_PATH];
@@ -221,9 +248,9 @@ static bool safetensors_open(struct safetensors *s, const char *dir, struct aren
     snprintf(path, sizeof path, "%s/%.*s", dir, (int)name.len, name.ptr);
     if (!os_map(path, &s->files[s->n_files], e)) return false;
     struct os_file f = s->files[s->n_files++];
-    if (!safetensors_parse(s, (struct str){f.ptr, f.size}, path, a, scratch, e)) return false;
+    if (!safetensors_parse(s, (struct str){f.ptr, f.size}, path, "", a, scratch, e)) return false;
   }
-  if (!safetensors_sort(s, a, e)) return false;
+  if (!safetensors_read_beside(s, dir, a, scratch, e) || !safetensors_sort(s, a, e)) return false;
   for (const struct json *m = map ? map->first : NULL; m; m = m->next) {
     const struct safetensor *t = safetensors_find(s, m->key);
     if (!t || !str_eq(s->names[t->file], m->string))

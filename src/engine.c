@@ -296,8 +296,8 @@ static void engine_pool(struct engine *g, const struct batch_segment *s, struct 
   const struct tape *t = &g->model.tape;
   for (int i = 0; i < s->n_rows && r->pool; i++) {
     if (!pool_wants(r->pool, s->position + i, r->n_prompt)) continue;
-    const float *x = cpu_row(&g->cpu, t->hidden, s->row + i);
-    if (t->hidden_norm.eps > 0) cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden), x = g->hidden;
+    const float *x = cpu_row(&g->cpu, pool_value(r->pool, t), s->row + i);
+    if (r->pool->of == POOL_HIDDEN && t->hidden_norm.eps > 0) cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden), x = g->hidden;
     pool_row(r->pool, x);
   }
 }

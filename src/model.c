@@ -82,10 +82,16 @@ static bool model_read_sizes(struct model *m, struct bk_error *e) {
   m->hp.rope_short_context = gguf_tensor(&m->gguf, STR("rope_factors_short.weight")) != NULL;
   m->hp.n_types = model_table_rows(m, STR("token_types.weight"));
   m->hp.n_labels = model_table_rows(m, STR("cls.output.weight"));
+  m->hp.n_behind = model_table_rows(m, STR("dense_2.weight"));
+  m->hp.n_colbert = model_table_rows(m, STR("colbert.weight"));
+  if (m->hp.n_behind && m->hp.n_behind != m->hp.n_embd && !gguf_tensor(&m->gguf, STR("dense_3.weight")))
+    return err_set(e, ERR_DATA, "not supported: vectors of %lld floats of a model whose rows have %lld", (long long)m->hp.n_behind,
+                   (long long)m->hp.n_embd);
   if (m->hp.n_vocab < 1 || m->hp.n_vocab > 1 << 24)
     return err_set(e, ERR_DATA, "a vocabulary of %lld tokens, expected 1 to 16777216", (long long)m->hp.n_vocab);
-  if (m->hp.n_types > 65536 || m->hp.n_labels > 65536)
-    return err_set(e, ERR_DATA, "%lld token types and %lld labels, expected at most 65536", (long long)m->hp.n_types, (long long)m->hp.n_labels);
+  if (m->hp.n_types > 65536 || m->hp.n_labels > 65536 || m->hp.n_behind > 1 << 17 || m->hp.n_colbert > 1 << 17)
+    return err_set(e, ERR_DATA, "%lld token types and %lld labels, expected at most 65536, or vectors of more than 131072 floats",
+                   (long long)m->hp.n_types, (long long)m->hp.n_labels);
   return true;
 }
 
@@ -142,6 +148,11 @@ static int64_t model_dim(const struct hparams *hp, enum dim d) {
   case DIM_NOPE: return hp->head_dim_full - hp->n_rot;
   case DIM_V_FULL: return hp->value_dim_full;
   case DIM_BUCKETS: return hp->n_buckets;
+  case DIM_BEHIND: return hp->n_behind;
+  case DIM_COLBERT: return hp->n_colbert;
+  case DIM_UP: return hp->n_up;
+  case DIM_UP_FROM: return hp->up_from;
+  case DIM_GATE_FROM: return hp->gate_from;
   }
   return 0;
 }

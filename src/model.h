@@ -10,9 +10,10 @@ struct hparams {
   int64_t n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff;
   int64_t head_dim, value_dim; // floats of a head's keys and of its values
   int64_t n_rot;               // leading dimensions of a head that are rotated
-  int64_t n_vocab, n_types, n_labels; // tokens, token types, scores of a ranker's head
+  int64_t n_vocab, n_types, n_labels, n_behind, n_colbert; // tokens, token types, scores of a ranker's head
   int64_t window, window_pattern; // positions; every window_pattern-th layer sees all (0: no layer is limited)
   int64_t rope_original_context;
+  int64_t n_up, up_from, gate_from; // rows of ffn_up where it may hold the gate, too, and where each begins
   int64_t n_buckets;           // of distances, each of which has biases of its own
   int64_t n_expert, n_expert_used, n_ff_expert, n_ff_shared; // n_ff_...: of one expert, of those that all tokens share
   int64_t n_expert_shared, n_dense, expert_step; // layers before n_dense, and all but each expert_step-th, have no experts
@@ -25,7 +26,9 @@ struct hparams {
   double yarn_beta_fast, yarn_beta_slow, yarn_attention, yarn_extrapolation, yarn_log_multiplier;
   double softcap_logits, softcap_attention, alibi;
   double embedding_scale, residual_scale, attention_scale, logit_scale, expert_scale;
+  int64_t head_pooling;        // of what a ranker's head reads
   struct str rope_scaling;     // "", "none", "linear", "yarn", ...
+  struct str activation;       // "", or as transformers calls it
 };
 
 /* How the rows of a sequence become one vector; numbers as in GGUF files. */
@@ -50,6 +53,8 @@ struct model {
   struct weight token_embd, output; // (n_vocab, n_embd); output without quant: the embedding is used again
   struct weight position_embd, type_embd; // (n_ctx_train, n_embd), (n_types, n_embd)
   struct weight cls, cls_output;    // a ranker's head: (n_embd, n_embd), (n_labels, n_embd)
+  struct weight dense_2, dense_3;   // (n_dense, n_embd), (n_embd, n_dense): what a pooled vector goes through
+  struct weight colbert, sparse;    // (n_colbert, n_embd), (1, n_embd): a vector and, where positive, a weight of every token
   struct norm embd_norm, output_norm, cls_norm; // (n_embd)
   const float *rope_factors, *rope_factors_long, *rope_factors_short; // (n_rot/2) divide the frequencies; or NULL
   const float *bucket_bias;         // (n_buckets, n_head) added to scores; or NULL
@@ -90,7 +95,8 @@ struct key_row {
 enum dim {
   DIM_NONE, DIM_ONE, DIM_EMBD, DIM_FF, DIM_FF2, DIM_VOCAB, DIM_CONTEXT, DIM_TYPES, DIM_LABELS, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_QK,
   DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK, DIM_KV_A, DIM_KV_B,
-  DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL, DIM_BUCKETS
+  DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL, DIM_BUCKETS, DIM_BEHIND, DIM_COLBERT, DIM_UP, DIM_UP_FROM,
+  DIM_GATE_FROM
 };
 enum tensor_kind { TENSOR_MATRIX, TENSOR_LOOKUP, TENSOR_VECTOR, TENSOR_EXPERTS, TENSOR_HEADS };
 enum tensor_need { NEED, MAY, UNLESS, WITH }; // needed unless, or only where, another weight of the layer is there
@@ -130,7 +136,7 @@ struct arch {
 
 /* How a Hugging Face folder describes an architecture; convert_hf.c reads it and explains the lines. */
 struct hf {
-  const char *classes;   // what config.json may call it, a space between
+  const char *classes;   // what config.json may call it, a space between; CLASS?VALUE: if there is such a value, it comes first
   const char *prefixes;  // that tensors' names may have in front and lose, a space between
   const char *layer;     // what stands before the number of a layer: "layers"
   const char *keys;      // lines "SUFFIX TYPE VALUE" beside those that all have

@@ -7,6 +7,7 @@ struct pool {
   int n;             // floats of a vector
   double *sum;       // (n)
   int count;         // rows in it
+  enum { POOL_HIDDEN, POOL_COLBERT, POOL_SPARSE } of; // which rows of the tape it takes: n is the width of those
 };
 
 /* How a model's rows are pooled where nobody says: as its file has it, else their mean; a ranker reads its first. */
@@ -22,7 +23,7 @@ static float pool_score(const struct hparams *hp, const float *labels) {
 }
 
 static bool pool_new(struct pool *p, enum pooling kind, int n, struct arena *a) {
-  *p = (struct pool){kind, n, ARENA_NEW(a, double, (size_t)n), 0};
+  *p = (struct pool){kind, n, ARENA_NEW(a, double, (size_t)n), 0, POOL_HIDDEN};
   return p->sum != NULL;
 }
 
@@ -31,9 +32,9 @@ static void pool_clear(struct pool *p) { // for another sequence
   p->count = 0;
 }
 
-/* Whether the row at a position of a sequence of n_ids is needed. */
+/* Whether the row at a position of a sequence of n_ids is needed; none of those that are generated behind them. */
 static bool pool_wants(const struct pool *p, int position, int n_ids) {
-  return p->kind == POOL_MEAN || position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
+  return p->kind == POOL_MEAN ? position < n_ids : position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
 }
 
 static void pool_row(struct pool *p, const float *x) {
@@ -49,4 +50,34 @@ static bool pool_vector(const struct pool *p, float *out) {
   const double scale = squares > 0 ? kern_exp(-0.5 * kern_log(squares)) : 0; // the number of rows cancels out
   for (int i = 0; i < p->n; i++) out[i] = (float)(p->sum[i] * scale);
   return true;
+}
+
+/* Which rows a pool takes; VALUE_NONE: the model has none. */
+static int pool_value(const struct pool *p, const struct tape *t) {
+  return p->of == POOL_COLBERT ? t->colbert : p->of == POOL_SPARSE ? t->sparse : t->hidden;
+}
+
+struct pool_word { // of a text, and what it weighs there (Chen et al.: M3-Embedding, 2024)
+  int32_t id;
+  float weight;
+};
+
+static int pool_by_id(const void *a, const void *b) {
+  const struct pool_word *x = a, *y = b;
+  return x->id != y->id ? (x->id > y->id) - (x->id < y->id) : (x->weight < y->weight) - (x->weight > y->weight);
+}
+
+/* The largest weight of every id, where that is positive, in the order of ids. x (n): a sparse row of each token; without (n_without):
+ * ids that are no words. Returns how many. out (n) */
+static int pool_words(const int32_t *ids, const float *x, int n, const int32_t *without, int n_without, struct pool_word *out) {
+  int n_all = 0, n_out = 0;
+  for (int i = 0; i < n; i++) {
+    bool word = x[i] > 0;
+    for (int k = 0; k < n_without; k++) word = word && ids[i] != without[k];
+    if (word) out[n_all++] = (struct pool_word){ids[i], x[i]};
+  }
+  qsort(out, (size_t)n_all, sizeof *out, pool_by_id);
+  for (int i = 0; i < n_all; i++)
+    if (i == 0 || out[i].id != out[i - 1].id) out[n_out++] = out[i];
+  return n_out;
 }

@@ -3,7 +3,8 @@
 #include "tape.h"
 
 static bool tape_new(struct tape *t, int max_ops, struct arena *a, struct bk_error *e) {
-  *t = (struct tape){.max_ops = max_ops, .max_values = 4 * max_ops, .input = VALUE_NONE, .result = VALUE_NONE, .hidden = VALUE_NONE};
+  *t = (struct tape){.max_ops = max_ops, .max_values = 4 * max_ops, .input = VALUE_NONE, .result = VALUE_NONE, .hidden = VALUE_NONE,
+                    .colbert = VALUE_NONE, .sparse = VALUE_NONE};
   t->ops = ARENA_NEW(a, struct op, (size_t)t->max_ops);
   t->values = ARENA_NEW(a, struct value, (size_t)t->max_values);
   return (t->ops && t->values) || err_set(e, ERR_OS, "no memory for a tape of %d operations", max_ops);
@@ -158,6 +159,19 @@ static int tape_normed(struct tape *t, int x, struct norm norm) {
   return op->out[0] = tape_value(t, t->values[x].width);
 }
 
+static int tape_act_normed(struct tape *t, int x, enum activation act, struct norm norm) {
+  const int y = tape_normed(t, x, norm);
+  t->ops[t->n_ops - 1].source = FROM_GLU;
+  t->ops[t->n_ops - 1].act = act;
+  return y;
+}
+
+static int tape_mean(struct tape *t, int x) {
+  struct op *op = tape_op(t, OP_MEAN);
+  op->in[0] = tape_use(t, x);
+  return op->out[0] = tape_value(t, t->values[x].width);
+}
+
 static void tape_add(struct tape *t, int x, struct norm norm, float scale, int gate, int to) {
   struct op *op = tape_op(t, OP_ADD);
   op->source = norm.eps > 0 ? FROM_NORM : FROM_ROWS;
@@ -222,8 +236,10 @@ static void tape_logits(struct tape *t, int x, float scale, float cap) {
   op->out[0] = tape_use(t, x);
 }
 
+static void tape_keep(struct tape *t, int x) { t->values[x].last = t->max_ops; }
+
 static void tape_hidden(struct tape *t, int x, struct norm norm) {
-  t->values[x].last = t->max_ops;
+  tape_keep(t, x);
   t->hidden = x;
   t->hidden_norm = norm;
 }
@@ -288,7 +304,7 @@ static void tape_plan(struct tape *t, int max_rows) {
 /* ---- printing ---- */
 
 static const char *const tape_op_names[OP_COUNT] = {"embed", "angles", "matmul", "norm", "heads", "attention",
-                                                   "join", "route", "mix", "add", "logits"};
+                                                   "join", "route", "mix", "add", "mean", "logits"};
 
 static void tape_print_op(const struct tape *t, int i, struct buf *b) {
   const struct op *op = &t->ops[i];

@@ -41,7 +41,7 @@ struct rope {
 };
 
 enum op_kind {
-  OP_EMBED, OP_ANGLES, OP_MATMUL, OP_NORM, OP_HEADS, OP_ATTENTION, OP_JOIN, OP_ROUTE, OP_MIX, OP_ADD, OP_LOGITS, OP_COUNT
+  OP_EMBED, OP_ANGLES, OP_MATMUL, OP_NORM, OP_HEADS, OP_ATTENTION, OP_JOIN, OP_ROUTE, OP_MIX, OP_ADD, OP_MEAN, OP_LOGITS, OP_COUNT
 };
 enum source { FROM_ROWS, FROM_NORM, FROM_GLU }; // what is read: a value, its norm, act(first) * second or act(first)
 enum lookup { BY_TOKEN, BY_POSITION, BY_TYPE };  // of a row what a row of a table is found by
@@ -103,6 +103,7 @@ struct tape {
   int result;                // value of the logits, or VALUE_NONE
   int hidden;                // value of the hidden states, of which vectors are made, once hidden_norm is applied
   struct norm hidden_norm;   // eps 0: none
+  int colbert, sparse;       // values of what every token has beside them; or VALUE_NONE
   bool in_head;
   int max_rows;              // set by tape_plan
   size_t scratch_bytes;      // of all values
@@ -154,6 +155,9 @@ static int tape_attention(struct tape *t, const struct tape_heads *h, int q, int
 /* Every one of n_head equal parts of a row of x, in place; norm's weights are of the whole row. */
 static void tape_norm(struct tape *t, int x, struct norm norm, int n_head);
 static int tape_normed(struct tape *t, int x, struct norm norm); // as a value of its own
+static int tape_act_normed(struct tape *t, int x, enum activation act, struct norm norm); // of act(x)
+/* The mean of all rows of a sequence, which must be one step, in its first row; the others hold nothing. */
+static int tape_mean(struct tape *t, int x);
 /* to += scale * x, x perhaps normed (norm.eps > 0), perhaps times the sigmoid of gate (1 column, or VALUE_NONE) */
 static void tape_add(struct tape *t, int x, struct norm norm, float scale, int gate, int to);
 static int tape_slice(struct tape *t, int value, int column, int width);
@@ -177,6 +181,7 @@ static void tape_logits(struct tape *t, int x, float scale, float cap);
 static void tape_result(struct tape *t, int logits);
 /* The rows that vectors are made of, and the norm they still lack (eps 0: none). */
 static void tape_hidden(struct tape *t, int x, struct norm norm);
+static void tape_keep(struct tape *t, int x); // until the end of the step
 
 /* Gives every value its place for at most max_rows rows. */
 static void tape_plan(struct tape *t, int max_rows);

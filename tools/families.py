@@ -5,7 +5,7 @@ import json
 
 # the first id that is no special token; what stands at the two ends of a text of an encoder
 FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5}
-ENDS = {"words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
+ENDS = {"chars": (1, 2), "words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
 TEXT = ("The quick brown fox jumps over the lazy dog. A bodkin is a small pointed tool for making holes in cloth or leather. "
         "Words of a text are counted, and what is counted is merged: the more often, the sooner. ")
 
@@ -157,12 +157,12 @@ def pooled(pooling):
     return encode
 
 
-def linear(name, n_out):
-    """A layer beside the model, as torch saves one: random, F16. -> weight (n_out, 64), bias (n_out)"""
+def linear(name, n_out, n_in=64):
+    """A layer beside the model, as torch saves one: random, F16. -> weight (n_out, n_in), bias (n_out)"""
     import torch
     import zlib
     gen = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    return {"weight": (torch.randn((n_out, 64), generator=gen) / 8).half(), "bias": (torch.randn((n_out,), generator=gen) / 10).half()}
+    return {"weight": (torch.randn((n_out, n_in), generator=gen) / 8).half(), "bias": (torch.randn((n_out,), generator=gen) / 10).half()}
 
 
 def three(model, ids, case):
@@ -176,6 +176,16 @@ def three(model, ids, case):
     case["colbert_first4"] = [nine(v / v.norm()) for v in rows[:4]]
 
 
+def behind(model, ids, case):
+    """Into the case: the mean of the rows, through two linear layers, normalised."""
+    import torch
+    v = model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0)
+    for layer in DENSE:
+        v = linear(*layer)["weight"].bfloat16().float() @ v
+    case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
+
+
+DENSE = (("2_Dense", 96, 64), ("3_Dense", 64, 96))
 LINEAR = (("sparse_linear", 1), ("colbert_linear", 64))
 
 
@@ -184,6 +194,10 @@ def pair(model, ids, case):
     import torch
     half = len(ids) // 2
     case["types"] = [0] * half + [1] * (len(ids) - half)
+    if not getattr(model.config, "type_vocab_size", 0):
+        del case["types"]
+        case["score"] = nine([model(input_ids=torch.tensor([ids])).logits[0, 0]])[0]
+        return
     for key, types in (("score", [0] * len(ids)), ("score_token_types_01", case["types"])):
         case[key] = nine([model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])).logits[0, 0]])[0]
 
@@ -217,6 +231,12 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
     return {**f, **(more or {})}
 
 
+def own(name):
+    """One of tools/encoders.py."""
+    import encoders
+    return lambda config: getattr(encoders, name)(config)
+
+
 ABOUT = {
     "qwen2moe": "4 experts, a shared one behind a gate of its own, weights not normalised",
     "ernie4_5-moe": "a dense layer first, then 6 experts chosen by corrected probabilities, a shared one",
@@ -243,6 +263,10 @@ ABOUT = {
     "qwen3-reranker": "score: by how much `yes` exceeds `no` at the last token",
     "mpnet": "positions relative in buckets, one bias for all layers; llama.cpp has no such architecture",
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
+    "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
+    "embeddinggemma": "windows both ways, two layers behind the pooling; llama.cpp aborts without a global layer",
+    "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
+    "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
 }
 
@@ -342,4 +366,34 @@ ALL = {
     "bge-m3": encoder(
         "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1,
         bos_token_id=0, eos_token_id=2, max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
+    "nomic-moe": encoder(
+        "NomicBertModel", "nomic_bert", "words", pooling="mean", keep="folder", n_embd=64, n_inner=32, n_head=2, n_layer=2,
+        hidden_size=64, intermediate_size=32, num_attention_heads=2, num_hidden_layers=2, # transformers 5 would make them up
+        layer_norm_epsilon=1e-12, activation_function="gelu", n_positions=2048, max_trained_positions=2048, moe_every_n_layers=2,
+        num_experts=4, moe_top_k=2, moe_normalize_expert_weights=False, rotary_emb_base=1000, rotary_emb_fraction=1.0,
+        rotary_emb_interleaved=False, rotary_emb_scale_base=None, causal=False, prenorm=False, qkv_proj_bias=True, mlp_fc1_bias=True,
+        mlp_fc2_bias=True, hidden_act=..., max_position_embeddings=..., layer_norm_eps=...,
+        more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
+    "jina-code": encoder(
+        "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
+        feed_forward_type="geglu", emb_pooler="mean", intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
+    "modernbert-pair": encoder(
+        "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
+        hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
+        type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0,
+        eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
+        classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
+        label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
+    "embeddinggemma": decoder(
+        "Gemma3TextModel", "gemma3_text", "chars", keep="folder", num_hidden_layers=2, num_attention_heads=2, head_dim=32,
+        intermediate_size=32, hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32,
+        rope_theta=1000000.0, rope_local_base_freq=10000.0, sliding_window=32, attention_bias=False,
+        layer_types=["sliding_attention", "sliding_attention"], use_bidirectional_attention=True, torch_dtype="bfloat16",
+        more={"norm_from_zero": True, "kind": "embedding", "pooling": "mean", "encode": behind, "no_peer": True, "files": {
+            "modules.json": [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
+                             for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"),
+                                                               ("3_Dense", "Dense"), ("4_Normalize", "Normalize")))],
+            "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+            **{name + "/config.json": {"in_features": n_in, "out_features": n_out, "bias": False,
+                                       "activation_function": "torch.nn.modules.linear.Identity"} for name, n_out, n_in in DENSE}}}),
 }

@@ -20,9 +20,11 @@ import math
 import os
 import shutil
 import sys
+import types
 import zlib
 
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 
@@ -84,13 +86,20 @@ def make_folder(name, f, seed):
         os.makedirs(os.path.dirname(os.path.join(path, file)), exist_ok=True)
         with open(os.path.join(path, file), "w") as out:
             json.dump(value, out)
-    cls = getattr(transformers, {**f["config"], **f.get("read_as", {})}["architectures"][0])
+    name = {**f["config"], **f.get("read_as", {})}["architectures"][0]
+    cls = None if "module" in f else getattr(transformers, name)
     if f.get("encode") is families.three:
         for file, n_out in families.LINEAR:
             torch.save(families.linear(file, n_out), os.path.join(path, file + ".pt"))
-    config = config_of(f)
-    config._experts_implementation = "eager"
-    model = cls(config, **f.get("init", {}))
+    for file, n_out, n_in in families.DENSE if f.get("encode") is families.behind else ():
+        safetensors.torch.save_file({"linear.weight": families.linear(file, n_out, n_in)["weight"].bfloat16()},
+                                    os.path.join(path, file, "model.safetensors"))
+    if cls:
+        config = config_of(f)
+        config._experts_implementation = "eager"
+        model = cls(config, **f.get("init", {}))
+    else:
+        model = own(f)
     dtype = torch.bfloat16 if f["config"].get("torch_dtype") == "bfloat16" else torch.float16
     done = set()
     with torch.no_grad():
@@ -98,6 +107,9 @@ def make_folder(name, f, seed):
             if p.is_floating_point() and p.data_ptr() not in done:
                 done.add(p.data_ptr())
                 p.copy_(stored(fill(key, p.shape, f, seed), dtype).float())
+    if not cls:
+        safetensors.torch.save_file({k: v.to(dtype) for k, v in model.state_dict().items()}, os.path.join(path, "model.safetensors"))
+        return path, name
     more = {"max_shard_size": f["shard"]} if "shard" in f else {}
     other = os.path.join(BUILD, "saved")
     shutil.rmtree(other, ignore_errors=True)
@@ -114,8 +126,17 @@ def config_of(f):
     return transformers.AutoConfig.for_model(c.pop("model_type"), **c)
 
 
+def own(f):
+    """A model of tools/encoders.py."""
+    return f["module"](types.SimpleNamespace(**f["config"]))
+
+
 def load(path, cls, f):
     """The folder read back in float32: what is golden is what is stored."""
+    if "module" in f:
+        model = own(f)
+        model.load_state_dict(safetensors.torch.load_file(os.path.join(path, "model.safetensors")))
+        return model.float().eval()
     model, info = cls.from_pretrained(path, config=config_of(f), **f.get("init", {}), dtype=torch.float32,
                                       attn_implementation="eager", output_loading_info=True)
     if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
@@ -198,8 +219,9 @@ def golden(name, f, path, cls, seed):
         model = load(path, cls, f)
         with Gaps() as gaps:
             cases = (generation if f["kind"] == "generation" else encoding)(model, f, seed)
-    g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "reference": "transformers fp32 eager",
-         "class": cls.__name__, "n_vocab": f["config"]["vocab_size"], "pooling": f.get("pooling"), "cases": cases}
+    g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "pooling": f.get("pooling"),
+         "reference": "tools/encoders.py" if "module" in f else "transformers fp32 eager", "class": cls if isinstance(cls, str) else cls.__name__, "n_vocab": f["config"]["vocab_size"],
+         "cases": cases}
     g.update(f.get("golden", {}))
     if "folder" in f["keep"]:
         g["texts"] = families.texts(f["tokenizer"], path)
@@ -230,7 +252,6 @@ def converter(tree):
 
 def renamed(path, f):
     """The folder, with tensors named as the converter must find them to keep them."""
-    import safetensors.torch
     other = os.path.join(BUILD, "renamed", os.path.basename(path))
     shutil.copytree(path, other, dirs_exist_ok=True)
     file = os.path.join(other, "model.safetensors")
@@ -250,7 +271,7 @@ def convert(conversion, path, out, f, kind, title=None):
     with torch.inference_mode():
         cls = conversion.get_model_class(conversion.get_model_architecture(hparams, conversion.ModelType.TEXT))
         ftype = {"f16": gguf.LlamaFileType.MOSTLY_F16, "f32": gguf.LlamaFileType.ALL_F32}[kind]
-        m = cls(Path(path), ftype, Path(out), eager=True, model_name=title)
+        m = cls(Path(path), ftype, Path(out), eager=True, model_name=title, sentence_transformers_dense_modules=True)
         for key, value in f.get("keys", {}).items():  # that the converter does not write, and we wish for
             getattr(m.gguf_writer, "add_" + key)(gguf.PoolingType(value) if key == "pooling_type" else value)
         m.hparams.update(f.get("hparams", {}))

@@ -15,14 +15,35 @@ static const struct tensor_row jina_bert_v2_own_rows[] = { // the larger ones
   ROW_VECTOR("blk.%d.attn_norm_2.bias", LAYER(attn_norm_2.bias), DIM_EMBD, MAY),
   {0},
 };
-static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, rows_qkv, rows_gate, rows_ffn, rows_post_norm,
+/* Both halves in ffn_up, or the gate of its own, which then takes the place of what the first row found. */
+static const struct tensor_row jina_bert_v2_ffn_rows[] = {
+  ROW_PART("blk.%d.ffn_up.weight", LAYER(w_gate), DIM_EMBD, DIM_FF, DIM_GATE_FROM, DIM_UP, MAY),
+  ROW_PART("blk.%d.ffn_up.weight", LAYER(w_up), DIM_EMBD, DIM_FF, DIM_UP_FROM, DIM_UP, NEED),
+  ROW_MATRIX("blk.%d.ffn_gate.weight", LAYER(w_gate), DIM_EMBD, DIM_FF, MAY),
+  ROW_MATRIX("blk.%d.ffn_down.weight", LAYER(w_down), DIM_FF, DIM_EMBD, NEED),
+  ROW_VECTOR("blk.%d.ffn_down.bias", LAYER(w_down.bias), DIM_EMBD, MAY),
+  {0},
+};
+static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, rows_qkv, jina_bert_v2_ffn_rows, rows_post_norm,
                                                                 jina_bert_v2_own_rows, NULL};
+
+/* Of two halves the gate is the first; the second in models for code, the ones with norms of q and k. */
+static bool jina_bert_v2_check(struct model *m, struct bk_error *e) {
+  const int64_t n = m->hp.n_ff;
+  const bool whole = gguf_tensor(&m->gguf, STR("blk.0.ffn_gate.weight")) == NULL;
+  const bool code = gguf_tensor(&m->gguf, STR("blk.0.attn_q_norm.weight")) != NULL;
+  (void)e;
+  m->hp.n_up = whole ? 2 * n : n;
+  m->hp.gate_from = whole && code ? n : 0;
+  m->hp.up_from = whole && !code ? n : 0;
+  return true;
+}
 
 static void jina_bert_v2_forward(struct tape *t, const struct model *m) { block_encoder(t, m, ACT_GELU_ERF); }
 
 static const struct hf jina_bert_v2_hf = {
   .classes = "JinaBertModel JinaBertForMaskedLM", .prefixes = "bert", .layer = "encoder.layer", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY,
+  .keys = HF_ENCODER_KEYS,
   .tensors = HF_ENCODER
     ".attention.self.query .attn_q\n"
     ".attention.self.key .attn_k\n"
@@ -42,5 +63,5 @@ static const struct hf jina_bert_v2_hf = {
     ".mlp.layernorm .layer_output_norm\n"};
 
 static const struct arch arch_jina_bert_v2 = {
-  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .forward = jina_bert_v2_forward,
-                                              .hf = &jina_bert_v2_hf};
+  .name = "jina-bert-v2", .keys = jina_bert_v2_keys, .tensors = jina_bert_v2_tensors, .centred = true, .check = jina_bert_v2_check,
+  .forward = jina_bert_v2_forward, .hf = &jina_bert_v2_hf};

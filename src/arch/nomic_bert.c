@@ -7,18 +7,10 @@ static void nomic_bert_forward(struct tape *t, const struct model *m) { block_en
 
 static const struct hf nomic_bert_hf = {
   .classes = "NomicBertModel", .prefixes = "bert", .layer = "encoder.layers", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
-    "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" // what they were trained with
-    "rope.freq_base f rotary_emb_base|10000\n",
-  .tensors = HF_ENCODER
-    "emb_ln token_embd_norm\n"
-    ".attn.Wqkv .attn_qkv\n"
-    ".attn.out_proj .attn_output\n"
-    ".norm1 .attn_output_norm\n"
+  .keys = HF_NOMIC_KEYS,
+  .tensors = HF_NOMIC
     ".mlp.fc11 .ffn_up\n"
-    ".mlp.fc12 .ffn_gate\n"
-    ".mlp.fc2 .ffn_down\n"
-    ".norm2 .layer_output_norm\n"};
+    ".mlp.fc12 .ffn_gate\n"};
 
 static const struct arch arch_nomic_bert = {.name = "nomic-bert", .keys = nomic_bert_keys, .tensors = nomic_bert_tensors,
                                             .rope_neox = true, .centred = true, .forward = nomic_bert_forward, .hf = &nomic_bert_hf};
