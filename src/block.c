@@ -440,7 +440,7 @@ static const char hf_decoder[] =
   "embeddings.token_type_embeddings token_types\n" \
   "embeddings.LayerNorm token_embd_norm\n"
 
-#define HF_NOMIC_KEYS HF_ENCODER_KEYS HF_TYPES_KEY \
+#define HF_NOMIC_KEYS HF_ENCODER_KEYS \
   "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" /* what they were trained with */ \
   "rope.freq_base f rotary_emb_base|10000\n"
 #define HF_NOMIC HF_ENCODER \

@@ -21,12 +21,12 @@
 #include "check_json.c"
 #include "check_kv.c"
 #include "check_model.c"
-#include "check_pool.c"
 #include "check_sample.c"
 #include "check_store.c"
 #include "check_tape.c"
 #include "check_model_arch.c" // with what check_tape.c checks
 #include "check_pool.c"
+#include "check_vectors.c"
 #include "check_token.c"
 #include "check_chat_property.c" // with what check_gguf.c writes
 
