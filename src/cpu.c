@@ -366,7 +366,8 @@ static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int
   const char *panels = one ? cpu_panels(c, op, thread) : c->panels;
   const int64_t each = cpu_groups(op), total = each * p->n_active, from = total * chunk / n_chunks, to = total * (chunk + 1) / n_chunks;
   for (int64_t e = from / each; e * each < to; e++) {
-    const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0, b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
+    const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0;
+    const int b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
     cpu_product_groups(c, op, expert, a, b, panels + column * (size_t)p->column[expert], p->first[expert],
                        p->first[expert + 1] - p->first[expert]);
   }
