@@ -528,10 +528,9 @@ static size_t embed_form_bytes(const struct embed_form *f) {
 /* A number with nine digits, enough to read the same float back; printf is twenty times slower. */
 static void embed_put_float(struct buf *b, float x) {
   static const double power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13};
-  char text[24], digits[9];
   double d = x < 0 ? -(double)x : (double)x;
-  int point = 0, n = 0; // digits before the point; at least -4
-  if (!(d >= 1e-5 && d < 1e8)) {
+  int point = 0; // digits before the point; at least -4
+  if (!(d >= 1e-5 && d < 1e8) || b->cap - b->len < 20) {
     json_put_float(b, x);
     return;
   }
@@ -539,16 +538,18 @@ static void embed_put_float(struct buf *b, float x) {
   while (point > -4 && point <= 0 && d * power[1 - point] < 1) point--;
   uint32_t m = (uint32_t)(d * power[9 - point] + 0.5); // the product is right to 1e-7 of the last digit
   if (m >= 1000000000) m = 100000000, point++;
-  for (int i = 9; i-- > 0; m /= 10) digits[i] = (char)('0' + m % 10);
-  int last = 9;
-  while (last > 1 && last > point && digits[last - 1] == '0') last--;
-  if (x < 0) text[n++] = '-';
-  if (point <= 0) text[n++] = '0';
-  for (int i = 0; i < point; i++) text[n++] = digits[i];
-  if (last > point) text[n++] = '.';
-  for (int i = point; i < 0; i++) text[n++] = '0';
-  for (int i = point > 0 ? point : 0; i < last; i++) text[n++] = digits[i];
-  buf_put(b, (struct str){text, (size_t)n});
+  uint64_t fixed = ((uint64_t)m << 32) / 100000000 + 1; // 32 bits behind the point; off by at most 1, and 1e8 / 2^32 < 1
+  char *to = b->ptr + b->len;
+  if (x < 0) *to++ = '-';
+  if (point <= 0) *to++ = '0', *to++ = '.';
+  for (int i = point; i < 0; i++) *to++ = '0';
+  for (int i = 0; i < 9; i++, fixed = (fixed & UINT32_MAX) * 10) {
+    if (i == point && i) *to++ = '.';
+    *to++ = (char)('0' + (fixed >> 32));
+  }
+  while (to[-1] == '0') to--;
+  if (to[-1] == '.') to--;
+  b->len = (size_t)(to - b->ptr);
 }
 
 /* Symmetric, with a scale that each vector has for itself: cosines do not see it. The largest becomes 127. */
@@ -801,7 +802,7 @@ static bool embed_count_lines(const struct embed_input *in, int64_t *lines, stru
   struct embed_input again = *in;
   struct str line;
   bool too_long;
-  if (!in->total) return err_set(e, ERR_UNAVAILABLE, "not supported: npy to a pipe from a pipe, as its head says how many rows there are");
+  if (!in->total) return err_set(e, ERR_DATA, "not supported: npy to a pipe from a pipe, as its head says how many rows there are");
   for (*lines = 0; embed_input_take(&again, true, &line, &too_long, e) == EMBED_TAKEN; ++*lines)
     if (again.beg >= EMBED_FILL) embed_input_turn(&again);
   return !e->code;

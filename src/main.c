@@ -744,7 +744,7 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
   if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the model's vectors have %d", (long long)o->dimensions, f->n);
   if (o->dimensions) f->n = (int)o->dimensions;
   if ((how->pooling == POOL_NONE || how->sentences) && f->format != EMBED_JSONL)
-    return err_set(e, ERR_UNAVAILABLE, "not supported: --format %s where a line has several vectors; jsonl is", o->format);
+    return err_set(e, ERR_DATA, "not supported: --format %s where a line has several vectors; jsonl is", o->format);
   if (how->pooling == POOL_NONE && (how->window || how->sentences))
     return err_set(e, ERR_USAGE, "--pooling none goes with neither --window nor --hierarchical");
   if (!o->ranges) return true;
