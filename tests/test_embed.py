@@ -299,5 +299,82 @@ class Lines(unittest.TestCase):
         run("rerank", "bert-pair", text="a", code=64)         # no query
 
 
+class Cache(unittest.TestCase):
+    """What comes out with a cache is what comes out without one, whatever happens to the file."""
+    def setUp(self):
+        self.path, self.source = os.path.join(TMP, "cache"), os.path.join(TMP, "lines")
+        with open(self.source, "w") as f:
+            f.write("\n".join(texts(1500, 3)))
+        self.want = run("embed", "bge-m3", "--format", "f32", self.source).stdout
+        if os.path.exists(self.path):
+            os.remove(self.path)
+
+    def same(self, *args, size=""):
+        got = run("embed", "bge-m3", "--format", "f32", "--cache", self.path + size, self.source, *args).stdout
+        self.assertEqual(got, self.want)
+
+    def start(self, size):
+        return subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3"), "--format", "f32", "--cache", self.path + size, self.source],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def test_second_run(self):
+        self.same()
+        size = os.path.getsize(self.path)
+        self.assertGreater(size, 1000 * 64 * 4)
+        self.same()
+        self.assertLess(os.path.getsize(self.path), size * 1.3) # nothing was put twice
+        row = rows("bge-m3", "--cache", self.path, "--dimensions", "4", "--pooling", "mean", text="hello world")[0]
+        self.assertEqual(row, rows("bge-m3", "--dimensions", "4", "--pooling", "mean", text="hello world")[0])
+        first = rows("bge-m3", "--cache", self.path, "--truncate", "end", text="word " * 400)
+        self.assertEqual(rows("bge-m3", "--cache", self.path, "--truncate", "end", text="word " * 400), first)
+        self.assertEqual(rows("bge-m3", "--cache", self.path, "--hierarchical", text="a text. a dog."),
+                         rows("bge-m3", "--hierarchical", text="a text. a dog."))
+
+    def test_it_stays_as_small_as_it_must(self):
+        for size, most in (("=64K", 64 << 10), ("=200K", 200 << 10)):
+            for _ in range(2):
+                self.same(size=size)
+                self.assertLessEqual(os.path.getsize(self.path), most)
+
+    def test_killed_a_hundred_times(self):
+        r = random.Random(7)
+        killed = 0
+        for i in range(100):
+            p = self.start("=150K" if i % 2 else "")
+            try:
+                p.wait(r.random() * 0.06)
+            except subprocess.TimeoutExpired:
+                p.kill()
+            killed += p.wait() == -9
+            if i % 25 == 24:
+                self.same()
+        self.assertGreater(killed, 10)
+
+    def test_several_at_once(self):
+        running = [self.start("=150K") for _ in range(4)]
+        self.assertEqual([p.wait() for p in running], [0] * 4)
+        self.same()
+
+    def test_damage(self):
+        self.same()
+        with open(self.path, "rb") as f:
+            data = bytearray(f.read())
+        r = random.Random(9)
+        for _ in range(60):
+            data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        for cut in (len(data), len(data) // 2, 60, 3):
+            with open(self.path, "wb") as f:
+                f.write(data[:cut])
+            self.same()
+
+    def test_another_file_is_left_alone(self):
+        with open(self.path, "w") as f:
+            f.write("my only copy of this text")
+        p = run("embed", "bge-m3", "--cache", self.path, text="a", code=65)
+        self.assertIn(b"no cache", p.stderr)
+        with open(self.path) as f:
+            self.assertEqual(f.read(), "my only copy of this text")
+
+
 if __name__ == "__main__":
     unittest.main()
