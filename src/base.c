@@ -309,18 +309,6 @@ static size_t size_align(size_t n, size_t align) { return (n + align - 1) & ~(al
 
 /* ---- half precision ---- */
 
-static uint32_t f32_bits(float f) {
-  uint32_t u;
-  memcpy(&u, &f, sizeof u);
-  return u;
-}
-
-static float f32_from_bits(uint32_t u) {
-  float f;
-  memcpy(&f, &u, sizeof f);
-  return f;
-}
-
 static float f16_to_f32(uint16_t h) {
   uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 1023u;
   if (exponent == 0) { // subnormal: mantissa * 2^-24, exact in float

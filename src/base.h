@@ -115,7 +115,15 @@ static size_t size_align(size_t n, size_t align); // up; align is a power of two
 static float f16_to_f32(uint16_t h);
 static uint16_t f32_to_f16(float f);
 static float bf16_to_f32(uint16_t h);
-static uint32_t f32_bits(float f);
-static float f32_from_bits(uint32_t u);
+ALWAYS_INLINE uint32_t f32_bits(float f) {
+  uint32_t u;
+  memcpy(&u, &f, sizeof u);
+  return u;
+}
+ALWAYS_INLINE float f32_from_bits(uint32_t u) {
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
 
 #endif

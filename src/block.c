@@ -438,13 +438,12 @@ static const char hf_decoder[] =
 #define HF_ENCODER_KEYS \
   "attention.causal b 0\n" \
   "classifier.output_labels L id2label\n"
-#define HF_TYPES_KEY "tokenizer.ggml.token_type_count u type_vocab_size|1\n"
 #define HF_ENCODER \
   "embeddings.word_embeddings token_embd\n" \
   "embeddings.token_type_embeddings token_types\n" \
   "embeddings.LayerNorm token_embd_norm\n"
 
-#define HF_NOMIC_KEYS HF_ENCODER_KEYS HF_TYPES_KEY \
+#define HF_NOMIC_KEYS HF_ENCODER_KEYS \
   "context_length u n_positions=8192*2048|n_positions=2048*512|n_positions\n" /* what they were trained with */ \
   "rope.freq_base f rotary_emb_base|10000\n"
 #define HF_NOMIC HF_ENCODER \

@@ -59,6 +59,8 @@
 #pragma GCC push_options
 #pragma GCC optimize("Os") // likewise
 #endif
+#include "embed.c"
+#include "rerank.c"
 #include "store.c"
 #include "convert.c"
 #include "convert_token.c"

@@ -59,7 +59,7 @@ struct bk_options {     /* zeroed: the defaults */
   enum bk_kv kv;        /* how keys and values are kept */
   int exact;            /* not 0: float32 activations, keys and values; slow */
   uint64_t memory;      /* ceiling in bytes; 0: none */
-  const char *const *loras; /* adapters, "FILE" or "FILE=SCALE", then NULL; NULL: none */
+  const char *const *loras; /* adapters (LoRA), at most 16, "FILE" or "FILE=SCALE", then NULL; NULL: none */
 };
 
 struct bk_model;

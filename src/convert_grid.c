@@ -14,6 +14,7 @@ struct grid {
   uint64_t tall, wide;       // rows and columns that share a scale
   uint64_t scale_cols;       // of the scales as they are stored
   int bits, zero;            // of a code; of all codes where there are no zeros, else what is added to them
+  int log_per;               // 1 << log_per codes in a word
 };
 
 /* What config.json's quantization_config says. */
@@ -47,27 +48,33 @@ static float grid_scale(const struct grid *g, uint64_t row, uint64_t group) {
 }
 
 static int grid_zero(const struct grid *g, uint64_t row, uint64_t group) {
-  uint64_t per = 32 / (uint64_t)g->bits;
+  int log = g->log_per;
+  uint64_t in = ((uint64_t)1 << log) - 1;
   if (!g->zeros) return g->zero;
-  if (g->kind == GRID_PACKED) return grid_code(g, g->zeros, row / per * g->scale_cols + group, row % per) + g->zero;
-  return grid_code(g, g->zeros, group * (g->rows / per) + row / per, row % per) + g->zero;
+  if (g->kind == GRID_PACKED) return grid_code(g, g->zeros, (row >> log) * g->scale_cols + group, row & in) + g->zero;
+  return grid_code(g, g->zeros, group * (g->rows >> log) + (row >> log), row & in) + g->zero;
 }
 
 /* A code as it is stored; of GRID_PLAIN the number. */
 static float grid_cell(const struct grid *g, uint64_t row, uint64_t col) {
-  uint64_t per = 32 / (uint64_t)g->bits;
+  int log = g->log_per;
+  uint64_t in = ((uint64_t)1 << log) - 1;
   float f;
   switch (g->kind) {
-  case GRID_GPTQ: return (float)grid_code(g, g->codes, col / per * g->rows + row, col % per);
-  case GRID_AWQ: return (float)grid_code(g, g->codes, col * (g->rows / per) + row / per, row % per);
-  case GRID_PACKED: return (float)grid_code(g, g->codes, row * g->codes->dim[1] + col / per, col % per);
+  case GRID_GPTQ: return (float)grid_code(g, g->codes, (col >> log) * g->rows + row, col & in);
+  case GRID_AWQ: return (float)grid_code(g, g->codes, col * (g->rows >> log) + (row >> log), row & in);
+  case GRID_PACKED: return (float)grid_code(g, g->codes, row * g->codes->dim[1] + (col >> log), col & in);
   default: g->codes->type->quant->decode(g->codes->data + row * g->cols + col, &f); return f;
   }
 }
 
-static float grid_weight(const struct grid *g, uint64_t row, uint64_t col) {
-  uint64_t group = grid_group(g, col);
-  return grid_scale(g, row, group) * (grid_cell(g, row, col) - (float)grid_zero(g, row, group));
+/* n weights of a row. y (n) */
+static void grid_weights(const struct grid *g, uint64_t row, uint64_t col, uint64_t n, float *y) {
+  for (uint64_t i = 0; i < n;) {
+    uint64_t group = grid_group(g, col + i), end = g->order ? i + 1 : (group + 1) * g->wide - col; // of what shares a scale
+    float scale = grid_scale(g, row, group), zero = (float)grid_zero(g, row, group);
+    for (; i < n && i < end; i++) y[i] = scale * (grid_cell(g, row, col + i) - zero);
+  }
 }
 
 static bool grid_is(const struct safetensor *t, const char *type, uint64_t dim0, uint64_t dim1) {
@@ -93,7 +100,8 @@ static bool grid_open_down(struct grid *g, struct bk_error *e) {
   g->wide = g->cols / groups;
   g->scale_cols = g->rows;
   if (!g->order) return true;
-  if (!str_is(str_from(g->order->type->name), "I32") || g->order->n_dims != 1 || g->order->dim[0] != g->cols) return grid_wrong(g, "g_idx", e);
+  if (!str_is(str_from(g->order->type->name), "I32") || g->order->n_dims != 1 || g->order->dim[0] != g->cols)
+    return grid_wrong(g, "g_idx", e);
   bool even = true;
   for (uint64_t c = 0; c < g->cols; c++) {
     if (grid_word(g->order, c) >= groups) return grid_wrong(g, "g_idx", e);
@@ -111,7 +119,8 @@ static bool grid_open_packed(struct grid *g, const struct safetensor *shape, str
   if (shape && shape->n_bytes == 2 * each && (each == 8 || each == 4))
     for (int i = 0; i < 2; i++) memcpy(&size[i], shape->data + each * (size_t)i, each);
   g->cols = size[1];
-  if (!grid_is(g->codes, "I32", g->rows, (g->cols + per - 1) / per) || !g->rows || !g->cols || size[0] != g->rows) return grid_wrong(g, "codes", e);
+  if (!grid_is(g->codes, "I32", g->rows, (g->cols + per - 1) / per) || !g->rows || !g->cols || size[0] != g->rows)
+    return grid_wrong(g, "codes", e);
   if (g->scales->n_dims != 2 || g->scales->dim[0] != g->rows || !groups || g->cols % groups) return grid_wrong(g, "scales", e);
   if (g->zeros && !grid_is(g->zeros, "I32", (g->rows + per - 1) / per, groups)) return grid_wrong(g, "zeros", e);
   g->wide = g->cols / groups;
@@ -149,6 +158,7 @@ static bool grid_open(struct grid *g, struct safetensors *s, const struct safete
   bool whole = str_ends(codes->name, STR(".weight"));
   *g = (struct grid){.kind = whole ? GRID_PLAIN : c->kind, .codes = codes, .tall = 1, .wide = 1, .bits = whole ? 8 : c->bits,
                      .zero = whole ? 0 : c->zero};
+  g->log_per = g->bits == 4 ? 3 : 2;
   if (whole) { // what measured activations on the way
     grid_part(s, base, ".input_scale"), grid_part(s, base, ".activation_scale");
     if (!(g->scales = grid_part(s, base, ".weight_scale")) && !(g->scales = grid_part(s, base, ".weight_scale_inv"))) {
@@ -168,7 +178,8 @@ static bool grid_open(struct grid *g, struct safetensors *s, const struct safete
   if (!g->scales || !g->scales->type->quant || !g->scales->n_bytes) return grid_wrong(g, "scales", e);
   if (g->kind == GRID_PLAIN) return grid_open_plain(g, c, e);
   if (g->kind != GRID_PACKED) return grid_open_down(g, e);
-  if (g->order) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: packed codes in an order of their own", STR_ARG(codes->name));
+  if (g->order)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: packed codes in an order of their own", STR_ARG(codes->name));
   return grid_open_packed(g, grid_part(s, base, ".weight_shape"), e);
 }
 

@@ -1,8 +1,8 @@
 /* convert_hf.c -- `bodkin convert`: a Hugging Face folder (config.json, safetensors, tokenizer) -> a GGUF file.
  *
  * What an architecture is called there stands in its file in arch/, as the lines of a struct hf, which are read here:
- *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX (or tokenizer. ...); TYPE u32, f32, bool, string by their first letters; B: an array
- *                                 of bools, one for each element of an array that is as the text says; L: the values of an object
+ *   keys     SUFFIX TYPE VALUE    the GGUF key ARCHITECTURE.SUFFIX; TYPE u32, f32, bool, string by their first letters;
+ *                                 B: an array of bools, whether each element of an array is the text; L: the values of an object
  *   VALUE    A|B|...              the first that there is: numbers, 'texts' and names of config.json (a.b: inside an object), with
  *                                 + - * / from left to right; name=text is 1 where they are equal and else not there
  *   tensors  THEIRS OURS HOW      names without .weight and .bias; one that begins with '.' is a layer's; "%" is an expert, of
@@ -46,11 +46,12 @@ static const char hf_beside[] = "dense_2.linear dense_2\ndense_3.linear dense_3\
 
 /* Parts of names that no text model needs: other senses, and tables that anyone can compute. */
 static const char hf_left_out[] =
-  "visual. vision. audio. talker. vision_ audio_ projector. patch_embed image_newline .connector. .rotary_emb.inv_freq .attention.masked_bias "
-  ".attn.masked_bias .attn.bias position_ids";
+  "visual. vision. audio. talker. vision_ audio_ projector. patch_embed image_newline .connector. .rotary_emb.inv_freq "
+  ".attention.masked_bias .attn.masked_bias .attn.bias position_ids";
 
 struct hf_config {
-  const struct json *root, *text, *rope, *name; // name: of the class; text: what is inside text_config, or NULL; rope: how positions are scaled, or NULL
+  const struct json *root, *text; // text: what is inside text_config, or NULL
+  const struct json *rope, *name; // how positions are scaled, or NULL; of the class
 };
 
 /* ---- text in pieces ---- */
@@ -165,13 +166,18 @@ static bool hf_line_named(const char *lines, struct str name, struct hf_line *l)
   return false;
 }
 
+static uint32_t hf_count(const struct hf_config *c, struct str expression) { // 0: there is none, or it is out of range
+  struct bk_error none = {0};
+  uint32_t n;
+  hf_whole(c, expression, &n, &none);
+  return n;
+}
+
 /* What a key of the architecture will be; 0 if it has none. */
 static uint32_t hf_number(const struct hf *hf, const struct hf_config *c, const char *suffix) {
   struct hf_line l;
-  struct bk_error none = {0};
-  uint32_t n = 0;
-  if (hf_line_named(hf->keys, str_from(suffix), &l) || hf_line_named(hf_keys, str_from(suffix), &l)) hf_whole(c, l.value, &n, &none);
-  return n;
+  bool there = hf_line_named(hf->keys, str_from(suffix), &l) || hf_line_named(hf_keys, str_from(suffix), &l);
+  return there ? hf_count(c, l.value) : 0;
 }
 
 static int hf_by_key(const void *a, const void *b) {
@@ -197,13 +203,13 @@ static void hf_key_array(const struct hf_config *c, const struct hf_line *l, str
   }
 }
 
-static bool hf_key(const struct arch *arch, const struct hf_config *c, const struct hf_line *l, struct convert_keys *k, struct bk_error *e) {
+static bool hf_key(const struct arch *arch, const struct hf_config *c, const struct hf_line *l, struct convert_keys *k,
+                   struct bk_error *e) {
   char key[128];
   double x;
   struct str text;
   uint32_t n;
-  bool whole = str_starts(l->name, STR("tokenizer."));
-  snprintf(key, sizeof key, "%s%s" STR_FMT, whole ? "" : arch->name, whole ? "" : ".", STR_ARG(l->name));
+  snprintf(key, sizeof key, "%s." STR_FMT, arch->name, STR_ARG(l->name));
   char type = l->type.len ? l->type.ptr[0] : 0;
   if (type == 'B' || type == 'L') return hf_key_array(c, l, str_from(key), k), true;
   if (!hf_value(c, l->value, &x, &text)) return true;
@@ -635,13 +641,14 @@ static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, 
   const struct json *named = hf_find(c, STR("rope.rope_type"));
   struct str type = named ? named->string : STR("default");
   uint32_t dims = hf_number(p->arch->hf, c, "rope.dimension_count");
-  double full = hf_or(c, "max_position_embeddings", 0), length = hf_or(c, "rope.original_max_position_embeddings|original_max_position_embeddings", 0);
+  double full = hf_or(c, "max_position_embeddings", 0);
+  double length = hf_or(c, "rope.original_max_position_embeddings|original_max_position_embeddings", 0);
   if (!type.len || !hf_holds(known, type)) return err_set(e, ERR_DATA, "not supported: rope scaling \"" STR_FMT "\"", STR_ARG(type));
-  if (!dims) dims = (uint32_t)hf_or(c, "head_dim|hidden_size/num_attention_heads", 0);
+  if (!dims) dims = hf_count(c, STR("head_dim|hidden_size/num_attention_heads"));
   if (dims > 4096) return err_set(e, ERR_DATA, "config.json: %u dimensions are rotated, at most 4096 expected", dims);
   if (str_is(type, "llama3")) {
-    double base = hf_or(c, "rope.rope_theta|rope_theta", 10000), factor = hf_or(c, "rope.factor", 8), low = hf_or(c, "rope.low_freq_factor", 1),
-           high = hf_or(c, "rope.high_freq_factor", 4);
+    double base = hf_or(c, "rope.rope_theta|rope_theta", 10000), factor = hf_or(c, "rope.factor", 8);
+    double low = hf_or(c, "rope.low_freq_factor", 1), high = hf_or(c, "rope.high_freq_factor", 4);
     if (length <= 0) length = 8192;
     float *x = ARENA_NEW(a, float, dims / 2 + 1);
     for (uint32_t i = 0; x && i < dims / 2; i++) {
@@ -653,7 +660,7 @@ static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, 
   if (!str_is(type, "longrope") && !str_is(type, "su")) return true;
   char key[128];
   snprintf(key, sizeof key, "%s.rope.scaling.attn_factor", p->arch->name);
-  if (full <= 0 || length <= 1) return err_set(e, ERR_DATA, "config.json: longrope without max_position_embeddings and the original of them");
+  if (full <= 0 || length <= 1) return err_set(e, ERR_DATA, "config.json: longrope needs max_position_embeddings and the original one");
   convert_keys_f32(k, str_from(key), full > length ? (float)sqrt(1 + log(full / length) / log(length)) : 1);
   return hf_factors(p, "rope.long_factor", "rope_factors_long.weight", dims / 2, a, e) &&
          hf_factors(p, "rope.short_factor", "rope_factors_short.weight", dims / 2, a, e);
@@ -664,7 +671,8 @@ static const struct safetensor *hf_piece(const struct hf_plan *p, const struct h
   char name[1024];
   if (!o->number_len) return o->from;
   struct str n = o->from->name;
-  snprintf(name, sizeof name, "%.*s%d%.*s", (int)o->number, n.ptr, i, (int)(n.len - o->number - o->number_len), n.ptr + o->number + o->number_len);
+  struct str rest = str_slice(n, o->number + o->number_len, n.len);
+  snprintf(name, sizeof name, "%.*s%d%.*s", (int)o->number, n.ptr, i, (int)rest.len, rest.ptr);
   return safetensors_find(&p->tensors, str_from(name));
 }
 
@@ -747,12 +755,16 @@ static void hf_gather(void *context, int phase, int chunk, int thread) {
   for (uint64_t r = first; r < end; r++) {
     uint64_t step, at = hf_place(o, j->row + r, &step);
     char *out = j->rows + r * row_bytes;
+    if (j->grid.kind && to->block == 1 && step == 1) {
+      grid_weights(&j->grid, at / o->in_cols, at % o->in_cols, o->cols, (float *)(void *)out);
+      continue;
+    }
     for (uint64_t c = 0; c < o->cols; c += (uint64_t)to->block, out += to->block_bytes, at += step * (uint64_t)to->block) {
       float x;
       if (to->block > 1) {
         if (!grid_block(&j->grid, to, at / o->in_cols, at % o->in_cols, out)) __atomic_store_n(&j->bad, 1, __ATOMIC_RELAXED);
       } else if (j->grid.kind) {
-        x = grid_weight(&j->grid, at / o->in_cols, at % o->in_cols);
+        grid_weights(&j->grid, at / o->in_cols, at % o->in_cols, 1, &x);
         memcpy(out, &x, sizeof x);
       } else if (o->plus != 0) {
         source->decode(j->source->data + at * source->block_bytes, &x);
@@ -867,17 +879,19 @@ static bool hf_read_quantization(const struct hf_config *c, struct grid_config *
   if (v) method = v->string;
   if ((v = hf_member(q, STR("format")))) format = v->string;
   if ((v = hf_member(q, STR("checkpoint_format")))) version = v->string;
-  g->bits = (int)hf_or(c, "quantization_config.bits|quantization_config.w_bit|quantization_config.config_groups.group_0.weights.num_bits", 4);
+  uint32_t bits = hf_count(c, STR("quantization_config.bits|quantization_config.w_bit|"
+                                  "quantization_config.config_groups.group_0.weights.num_bits|4"));
   block = hf_first(c, "quantization_config.weight_block_size", "quantization_config.config_groups.group_0.weights.block_structure");
   if (block && block->type == JSON_ARRAY && block->count == 2 && block->first->integer > 0 && block->first->next->integer > 0)
     g->tall = (uint64_t)block->first->integer, g->wide = (uint64_t)block->first->next->integer;
-  bool whole = str_is(method, "fp8") || str_is(format, "float-quantized") || str_is(format, "int-quantized") || str_is(format, "naive-quantized");
+  if (str_is(method, "fp8") || (str_is(method, "compressed-tensors") && hf_holds("float-quantized int-quantized naive-quantized", format)))
+    return true;
   if (str_is(method, "gptq")) g->kind = GRID_GPTQ, g->zero = !str_is(version, "gptq_v2");
   else if (str_is(method, "awq")) g->kind = GRID_AWQ;
-  else if (str_is(method, "compressed-tensors") && str_is(format, "pack-quantized")) g->kind = GRID_PACKED, g->zero = 1 << (g->bits & 15) >> 1;
-  else if (!whole) return err_set(e, ERR_DATA, "not supported: weights quantized by \"" STR_FMT "\" " STR_FMT, STR_ARG(method), STR_ARG(format));
-  if (whole || g->bits == 4 || (g->bits == 8 && g->kind != GRID_AWQ)) return true;
-  return err_set(e, ERR_DATA, "not supported: weights quantized by \"" STR_FMT "\" to %d bits", STR_ARG(method), g->bits);
+  else if (str_is(method, "compressed-tensors") && str_is(format, "pack-quantized")) g->kind = GRID_PACKED, g->zero = bits == 8 ? 128 : 8;
+  if (g->kind && (bits == 4 || (bits == 8 && g->kind != GRID_AWQ))) return g->bits = (int)bits, true;
+  return err_set(e, ERR_DATA, "not supported: weights quantized by \"" STR_FMT "%s" STR_FMT "\" to %u bits", STR_ARG(method),
+                 format.len ? " " : "", STR_ARG(format), bits);
 }
 
 /* What matrices become if nothing is said: what the first of them is, if that has 16 bits. */
@@ -959,7 +973,8 @@ static bool hf_convert(const char *dir, const char *out, const char *type, int n
     j.job.out = arena_raw(&a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
     j.rows = arena_raw(&a, (size_t)CONVERT_BATCH * CONVERT_CHUNK, sizeof(float), 64);
     if (!j.job.out || !j.rows) err_set(e, ERR_OS, "%s: no memory for a batch of weights", dir);
-    if (!e->code && cpu_pool_open(&j.job.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, &a, e) && convert_begin(&j.job.writer, out, &a, e)) {
+    ok = !e->code && cpu_pool_open(&j.job.pool, n_threads > 0 ? n_threads : os_cpu_count(), 1, &a, e);
+    if (ok && convert_begin(&j.job.writer, out, &a, e)) {
       if (hf_write(&j, &p, k, r->n_weights, e) && !hf_verify(&j.job.writer, e)) err_prefix(e, dir);
       convert_end(&j.job.writer);
     }

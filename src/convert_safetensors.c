@@ -104,8 +104,8 @@ static bool safetensors_entry(const struct json *m, struct str data, const char 
   }
   int64_t from = place->first->integer, to = place->first->next->integer;
   if (!ok || from < 0 || to < from || (uint64_t)to > data.len || (uint64_t)(to - from) != bytes)
-    return err_set(e, ERR_DATA, "%s: tensor " STR_FMT ": bytes %lld to %lld of %zu, expected as many as a shape of %d dimensions takes", path,
-                   STR_ARG(m->key), (long long)from, (long long)to, data.len, shape->count);
+    return err_set(e, ERR_DATA, "%s: tensor " STR_FMT ": bytes %lld to %lld of %zu, expected as many as its shape of %d dimensions takes",
+                   path, STR_ARG(m->key), (long long)from, (long long)to, data.len, shape->count);
   t->data = data.ptr + from;
   t->n_bytes = bytes;
   return true;

@@ -222,7 +222,8 @@ static bool tokenizer_read_spm(struct tokenizer *t) {
 #define TOKENIZER_CASED_REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"
 #define TOKENIZER_BLOOM " ?[^(\\s|.,!?…。，、।۔،)]+\n"
 
-/* Expressions in the order of the pre-tokenizer, and names for them (token_pre.c) that differ in their flags. */
+/* Expressions in the order of the pre-tokenizer, and names for them (token_pre.c) that differ in their flags. Some are also
+ * names of architectures; here they name tokenizers. */
 static const struct {
   const char *names, *stages;
 } tokenizer_pres[] = {
@@ -798,7 +799,7 @@ static bool tokenizer_put(struct tokenizer *t) {
   convert_keys_string(k, STR("tokenizer.ggml.pre"), pre);
   tokenizer_put_tokens(t);
   if ((t->kind == TOKEN_BYTES || t->kind == TOKEN_CHARS) && !tokenizer_put_merges(t)) return false;
-  if (t->kind == TOKEN_SCORES || t->kind == TOKEN_UNIGRAM) convert_keys_bool(k, STR("tokenizer.ggml.add_space_prefix"), t->prefix);
+  if (t->kind != TOKEN_BYTES && t->kind != TOKEN_WORDPIECE) convert_keys_bool(k, STR("tokenizer.ggml.add_space_prefix"), t->prefix);
   if (t->kind == TOKEN_UNIGRAM) convert_keys_bool(k, STR("tokenizer.ggml.remove_extra_whitespaces"), t->merge_spaces);
   if (t->kind == TOKEN_UNIGRAM && t->charsmap.len) {
     convert_keys_array(k, STR("tokenizer.ggml.precompiled_charsmap"), GGUF_U8, t->charsmap.len);
@@ -969,7 +970,6 @@ static bool tokenizer_fill(struct tokenizer *t) {
     t->unk = tokenizer_find(t, tokenizer_string(json_get(t->file, "model"), "unk_token"));
     if (!tokenizer_score(t, &same) || !tokenizer_overlay(t, &same)) return false;
     if (!same) t->kind = TOKEN_CHARS;
-    if (!same && t->prefix) return tokenizer_refuse(t, "tokenizer", STR("BPE by rank on characters with a space in front"));
     if (t->unk >= 0) t->pieces[t->unk].type = PIECE_UNKNOWN;
   }
   if (!tokenizer_add_all(t)) return false;

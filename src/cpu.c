@@ -8,10 +8,10 @@
 /* ---- the pool ---- */
 
 enum {
-  POOL_SPIN = 1000,       // pauses (about 10 us) before a thread sleeps inside a step
+  POOL_SPIN = 4000,       // pauses (about 40 us) before a thread sleeps inside a step
   POOL_IDLE_SPIN = 3000,  // between steps
   POOL_MAX_THREADS = 256,
-  POOL_BITS = 18          // of a chunk's number; the epoch has the other 28 bits of a claim word
+  POOL_BITS = 18          // of a claim's number, which is one chunk, or several where there are more; the epoch has the other 28
 };
 
 struct cpu_pool {
@@ -19,9 +19,10 @@ struct cpu_pool {
   struct os_thread *threads; // (n_threads - 1)
   void (*run)(void *context, int phase, int chunk, int thread);
   void *context;
+  const int *chunks;         // (n_phases) of the running step
   int n_phases, max_phases;
-  uint64_t *claim;           // (max_phases) epoch | chunks | next chunk
-  uint32_t *done;            // (max_phases) chunks finished
+  uint64_t *claim;           // (max_phases) epoch | claims | next claim
+  uint32_t *done;            // (max_phases) claims finished
   uint32_t epoch, idle, sleepers; // epoch: of the running step; idle: threads asleep between steps
   int n_started;
   bool quit;
@@ -59,7 +60,7 @@ static void cpu_pool_work(struct cpu_pool *p, int thread, uint64_t epoch) {
       uint32_t chunk = (uint32_t)(word & mask);
       if (chunk >= chunks) break;
       if (!__atomic_compare_exchange_n(&p->claim[phase], &word, word + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
-      p->run(p->context, phase, (int)chunk, thread);
+      for (int c = (int)chunk; c < p->chunks[phase]; c += (int)chunks) p->run(p->context, phase, c, thread);
       uint32_t done = __atomic_add_fetch(&p->done[phase], 1, __ATOMIC_SEQ_CST);
       if (done == chunks && __atomic_load_n(&p->sleepers, __ATOMIC_SEQ_CST)) os_wake(&p->done[phase]);
     }
@@ -127,11 +128,12 @@ static void cpu_pool_run(struct cpu_pool *p, int n_phases, const int *chunks, vo
   uint64_t short_epoch = epoch & ((1u << 28) - 1);
   p->run = run;
   p->context = context;
+  p->chunks = chunks;
   __atomic_store_n(&p->n_phases, n_phases, __ATOMIC_RELAXED);
   for (int i = 0; i < n_phases; i++) {
-    BK_ASSERT(chunks[i] < 1 << POOL_BITS);
+    const int most = (1 << POOL_BITS) - 1, claims = chunks[i] < most ? chunks[i] : most;
     __atomic_store_n(&p->done[i], 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&p->claim[i], short_epoch << (2 * POOL_BITS) | (uint64_t)chunks[i] << POOL_BITS, __ATOMIC_RELEASE);
+    __atomic_store_n(&p->claim[i], short_epoch << (2 * POOL_BITS) | (uint64_t)claims << POOL_BITS, __ATOMIC_RELEASE);
   }
   __atomic_store_n(&p->epoch, epoch, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&p->idle, __ATOMIC_SEQ_CST)) os_wake(&p->epoch);
@@ -201,8 +203,10 @@ struct cpu {
 
 enum {
   CPU_ROWS = 4,  // rows of a chunk of an operation that works row by row
+  CPU_HEAD_ROWS = 64, // and of one head's keys and values, of which 16 lie in the same lines of the cache
   CPU_FEW = 2,   // up to so many rows every thread prepares the input of a product for itself: cheaper than waiting for it
-  CPU_COLUMNS = 4 // of the widest panel that CPU_FEW rows need
+  CPU_COLUMNS = 4, // of the widest panel that CPU_FEW rows need
+  CPU_MIX = 256  // floats of a row that are mixed at once
 };
 
 /* The scratch of a thread: what an attention tile needs, one row, pointers to pages, a panel of its own and for which
@@ -239,7 +243,8 @@ static void cpu_embed_row(const struct weight *w, int32_t token, float scale, fl
   if (w->packed) form_row(w->quant->form, w->packed, w->n_cols, token, y);
   else {
     const char *block = (const char *)w->file + model_file_bytes(w, token); // behind the rows before it
-    for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
+    if (w->quant->block_bytes == sizeof *y) memcpy(y, block, sizeof *y * (size_t)w->n_cols);
+    else for (int k = 0; k < w->n_cols; k += w->quant->block, block += w->quant->block_bytes) w->quant->decode(block, y + k);
   }
   for (int k = 0; k < w->n_cols && scale != 1.0f; k++) y[k] *= scale;
 }
@@ -280,6 +285,11 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
   char *panel = panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
   for (int i = 0; i < width; i++)
     k->panel[kind](first + i < rows ? cpu_source(c, op, first + i, cpu_scratch(c, thread, CPU_ROW)) : NULL, n_cols, width, i, panel);
+}
+
+/* Are all pairs columns of one panel? Then it is made like that of any product. */
+static bool cpu_one_column(const struct cpu *c, const struct op *op) {
+  return cpu_rows(c, op) == 1 && c->tape->values[op->in[0]].n_used == 1 && !op->piece[0].width;
 }
 
 /* The same of pairs: this chunk's share of them. */
@@ -335,7 +345,7 @@ static void cpu_product_groups(struct cpu *c, const struct op *op, int expert, i
       (c->exact ? c->kern->exact : c->kern->matmul)[m.form](&m, a, b);
       int last = b * GROUP < w->n_rows ? b * GROUP : w->n_rows;
       for (int t = 0; t < n && w->bias; t++)
-        for (int r = a * GROUP; r < last; r++) m.y[(size_t)t * m.ldy + (size_t)r] += w->bias[r];
+        c->kern->add(m.y + (size_t)t * m.ldy + (size_t)(a * GROUP), w->bias + a * GROUP, last - a * GROUP);
     }
     from -= groups;
     to -= groups;
@@ -349,13 +359,16 @@ static void cpu_product(struct cpu *c, const struct op *op, int chunk, int n_chu
 }
 
 /* This chunk's share of the groups of all experts that were chosen; the others are not read. */
-static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks) {
+static void cpu_product_pairs(struct cpu *c, const struct op *op, int chunk, int n_chunks, int thread) {
   const struct cpu_pairs *p = &c->pairs;
-  const size_t column = panel_dwords(cpu_panel(c, op), op->w[0]->n_cols) * 4;
+  const bool one = cpu_one_column(c, op);
+  const size_t column = one ? 0 : panel_dwords(cpu_panel(c, op), op->w[0]->n_cols) * 4;
+  const char *panels = one ? cpu_panels(c, op, thread) : c->panels;
   const int64_t each = cpu_groups(op), total = each * p->n_active, from = total * chunk / n_chunks, to = total * (chunk + 1) / n_chunks;
   for (int64_t e = from / each; e * each < to; e++) {
-    const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0, b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
-    cpu_product_groups(c, op, expert, a, b, c->panels + column * (size_t)p->column[expert], p->first[expert],
+    const int expert = p->active[e], a = from > e * each ? (int)(from - e * each) : 0;
+    const int b = to < (e + 1) * each ? (int)(to - e * each) : (int)each;
+    cpu_product_groups(c, op, expert, a, b, panels + column * (size_t)p->column[expert], p->first[expert],
                        p->first[expert + 1] - p->first[expert]);
   }
 }
@@ -442,11 +455,15 @@ static void cpu_sort_pairs(struct cpu *c, const struct op *op) {
 static void cpu_mix(struct cpu *c, const struct op *op, int row) {
   const int n_used = op->route->n_used, n = c->tape->values[op->out[0]].width;
   const float *weight = cpu_row(c, op->in[2], row);
-  float *to = cpu_row(c, op->out[0], row);
-  for (int i = 0; i < n; i++) {
-    float sum = 0;
-    for (int s = 0; s < n_used; s++) sum += weight[s] * cpu_row(c, op->in[0], c->pairs.at[row * n_used + s])[i];
-    to[i] += op->scale * sum;
+  float *to = cpu_row(c, op->out[0], row), sum[CPU_MIX];
+  for (int first = 0; first < n; first += CPU_MIX) {
+    const int end = n - first < CPU_MIX ? n - first : CPU_MIX;
+    memset(sum, 0, sizeof sum);
+    for (int s = 0; s < n_used; s++) {
+      const float *x = cpu_row(c, op->in[0], c->pairs.at[row * n_used + s]) + first;
+      for (int i = 0; i < end; i++) sum[i] += weight[s] * x[i];
+    }
+    for (int i = 0; i < end; i++) to[first + i] += op->scale * sum[i];
   }
 }
 
@@ -580,7 +597,7 @@ static void cpu_embed(struct cpu *c, const struct op *op, int row, int thread) {
   const int32_t *index = op->lookup == BY_TOKEN ? b->token : op->lookup == BY_POSITION ? b->position : b->type;
   float *to = cpu_row(c, op->out[0], row), *y = op->add ? cpu_scratch(c, thread, CPU_ROW) : to;
   cpu_embed_row(op->w[0], index[row], op->scale, y);
-  for (int i = 0; i < op->w[0]->n_cols && op->add; i++) to[i] += y[i];
+  if (op->add) c->kern->add(to, y, op->w[0]->n_cols);
 }
 
 static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
@@ -589,7 +606,7 @@ static void cpu_add(struct cpu *c, const struct op *op, int row, int thread) {
   const int n = c->tape->values[op->out[0]].width;
   if (op->source == FROM_NORM) cpu_norm(c->kern, &op->norm, x, n, normed), x = normed;
   if (op->in[1] != VALUE_NONE) scale *= (float)(1 / (1 + kern_exp(-(double)*cpu_row(c, op->in[1], row))));
-  if (scale == 1) for (int i = 0; i < n; i++) to[i] += x[i];
+  if (scale == 1) c->kern->add(to, x, n);
   else for (int i = 0; i < n; i++) to[i] += scale * x[i];
 }
 
@@ -641,13 +658,12 @@ static void cpu_rowwise(struct cpu *c, const struct op *op, int row, int thread)
   case OP_ANGLES: cpu_angles_row(op->rope, c->batch->position[row], cpu_row(c, op->out[0], row)); break;
   case OP_NORM: cpu_norm_row(c, op, row); break;
   case OP_MEAN: cpu_mean(c, op, row); break;
-  case OP_HEADS: for (int h = 0; h < op->n_head_kv; h++) cpu_heads(c, op, row, h); break;
   case OP_JOIN: cpu_join(c, op, row); break;
   case OP_ROUTE: cpu_route(c, op, row, thread); break;
   case OP_MIX: cpu_mix(c, op, row); break;
   case OP_ADD: cpu_add(c, op, row, thread); break;
   case OP_LOGITS: cpu_logits(c, op, row); break;
-  default: BK_ASSERT(false); // products and attention are not cut by rows
+  default: BK_ASSERT(false); // products, heads and attention are not cut by rows
   }
 }
 
@@ -659,13 +675,18 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   double start = c->profile ? os_seconds() : 0;
   if (op->kind == OP_MATMUL && op->route) {
     if (phase % 2 == 0) cpu_prepare_pairs(c, op, chunk, c->chunks[phase], thread);
-    else cpu_product_pairs(c, op, chunk, c->chunks[phase]);
+    else cpu_product_pairs(c, op, chunk, c->chunks[phase], thread);
   } else if (op->kind == OP_MATMUL && phase % 2 == 0) cpu_prepare(c, op, chunk, thread, c->panels);
   else if (op->kind == OP_MATMUL) cpu_product(c, op, chunk, c->chunks[phase], thread);
   else if (op->kind == OP_ROUTE && phase % 2 == 1) cpu_sort_pairs(c, op);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
+  else if (op->kind == OP_HEADS) {
+    const int first = chunk / op->n_head_kv * CPU_HEAD_ROWS;
+    for (int row = first; row < first + CPU_HEAD_ROWS && row < cpu_rows(c, op); row++) cpu_heads(c, op, row, chunk % op->n_head_kv);
+  }
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);
+  if (op->kind == OP_ROUTE && phase % 2 == 0 && c->chunks[phase + 1] == 0) cpu_sort_pairs(c, op);
   if (c->profile) c->profile[2 * (c->tape->n_ops * thread + c->first_op) + phase] += os_seconds() - start;
 }
 
@@ -677,11 +698,11 @@ static void cpu_count_chunks(const struct cpu *c, const struct op *op, int *chun
   if (op->kind == OP_HEADS || op->kind == OP_ATTENTION) {
     const struct cpu_cut cut = c->cuts[op - c->tape->ops] = cpu_cut_attention(c, op);
     if (op->kind == OP_ATTENTION) chunks[0] = cut.tiles * cut.segments;
-    else if (cut.whole) chunks[0] = 0;
+    else chunks[0] = cut.whole ? 0 : (rows + CPU_HEAD_ROWS - 1) / CPU_HEAD_ROWS * op->n_head_kv;
   }
-  if (op->kind == OP_ROUTE) chunks[1] = 1;
+  if (op->kind == OP_ROUTE) chunks[1] = chunks[0] > 1; // the only chunk of rows sorts, too
   if (op->kind == OP_MATMUL && op->route) {
-    chunks[0] = threads == 1 ? 1 : threads * 4;
+    chunks[0] = cpu_one_column(c, op) ? 0 : threads == 1 ? 1 : threads * 4;
     chunks[1] = threads == 1 ? 1 : threads * 8;
   } else if (op->kind == OP_MATMUL) {
     int groups = cpu_groups(op), most = threads == 1 ? 1 : rows <= c->kern->widest ? threads * 2 : threads * 8;

@@ -9,6 +9,8 @@ struct engine_options {
   int n_context;         // positions of one sequence; 0: min(model's, 4096)
   int n_sequences;       // at once; 0: 1
   int chunk;             // most rows of one prompt in a step; 0: ENGINE_ROWS
+  int rows;              // most rows of a step that holds several sequences; 0: what the tape was planned for
+  int n_positions;       // of all sequences that look back, together; 0: n_sequences whole contexts
   enum kv_type kv;
   bool exact;            // float32 activations, keys and values
   bool has_isa;
@@ -63,10 +65,11 @@ struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
 
-/* Pages there are: of whole contexts; where a sequence takes one step and no more, of as many as fit one. */
+/* Pages there are: of whole contexts or as options have it; where a sequence takes one step and no more, of as many as fit one. */
 static int engine_n_pages(const struct engine *g) {
-  const int rows = g->model.tape.max_rows, n = g->options.n_sequences, whole = n * kv_pages_for(g->options.n_context);
-  return !g->model.hp.causal && rows / KV_PAGE + n < whole ? rows / KV_PAGE + n : whole;
+  const int n = g->options.n_sequences, one = kv_pages_for(g->options.n_context), whole = n * one;
+  const int positions = g->model.hp.causal ? g->options.n_positions : g->model.tape.max_rows, some = positions / KV_PAGE + n;
+  return !positions || some > whole ? whole : some < one ? one : some;
 }
 
 static int engine_rows(const struct engine *g) { return g->model.tape.max_rows; }
@@ -153,6 +156,7 @@ static bool engine_defaults(struct engine *g, const struct kern **kern, struct b
   if (o->n_sequences <= 0) o->n_sequences = 1;
   if (o->n_sequences > ENGINE_ROWS) o->n_sequences = ENGINE_ROWS;
   if (o->chunk <= 0 || o->chunk > ENGINE_ROWS || !g->model.hp.causal) o->chunk = engine_rows(g);
+  if (o->rows <= 0 || o->rows > engine_rows(g)) o->rows = engine_rows(g);
   if (o->exact) o->kv = KV_F32;
   o->n_context = g->model.n_context;
   return true;
@@ -259,11 +263,11 @@ static void engine_batch(struct engine *g, struct batch *b) {
   *b = (struct batch){.token = g->token, .position = g->position, .type = g->type, .segment = g->segment, .segments = g->segments, .out = g->out};
   for (int prompts = 0; prompts < 2; prompts++)
     for (struct request *r = g->first; r; r = r->next) {
-      int left = r->n_ids - r->n_done, room = engine_rows(g) - b->n_rows;
+      int left = r->n_ids - r->n_done, room = (b->n_rows ? g->options.rows : engine_rows(g)) - b->n_rows;
       if (r->state != REQUEST_RUNNING || (r->n_done >= r->n_prompt) == (prompts == 1)) continue;
       int n = left < room ? left : room;
       if (n > g->options.chunk) n = g->options.chunk;
-      if (n == 0 || (n < left && !g->model.hp.causal)) continue;
+      if (n <= 0 || (n < left && !g->model.hp.causal)) continue;
       g->owner[b->n_segments] = r;
       g->segments[b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, r->pages};
       for (int i = 0; i < n; i++) {

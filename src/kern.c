@@ -280,6 +280,7 @@ static double kern_log(double x) {
 
 /* e^x = 2^n * e^r, |r| < 0.35: the term r^16/16! is below 1e-20. */
 static double kern_exp(double x) {
+  if (x != x) return x;
   if (x > 709) x = 709;
   if (x < -708) return 0;
   int n = (int)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
@@ -309,6 +310,19 @@ static void kern_sincos(double x, double *sine, double *cosine) {
 }
 
 /* ---- instruction sets ---- */
+
+/* Of erf, see kern.inc; printed by tools/fit_erf.py. */
+#define ERF_P0 1.12837923f
+#define ERF_P1 0.207104283f
+#define ERF_P2 0.0515220716f
+#define ERF_P3 0.00398970279f
+#define ERF_P4 0.000147267881f
+#define ERF_P5 -1.94229962e-06f
+#define ERF_P6 1.91123988e-08f
+#define ERF_Q1 0.51687262f
+#define ERF_Q2 0.11796204f
+#define ERF_Q3 0.0149562733f
+#define ERF_Q4 0.00102090946f
 
 #if defined(__x86_64__)
 ALWAYS_INLINE float kern_sqrt(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); } // correctly rounded, as IEEE wants

@@ -164,6 +164,7 @@ struct kern {
   void (*layer_norm)(const float *x, const float *w, const float *b, float eps, int n, float *y);
   void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up; up NULL: ones
   void (*rope)(float *x, const float *angles, int n_rot, bool neox);           // angles (n_rot/2, 2): cos, sin
+  void (*add)(float *y, const float *x, int n);                                // y += x
   void (*softcap)(float *x, int n, float cap);                                 // x = cap * tanh(x / cap)
   double (*peak)(int rounds, bool floats); // products and sums done in registers, for the roof of a benchmark
 };

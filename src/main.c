@@ -17,7 +17,9 @@ enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TE
 
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
+  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
+  int64_t dimensions, window, overlap, top_n, hierarchical;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
@@ -68,7 +70,7 @@ static const struct option options_table[] = {
   {"n", 0, OPTION_INT, OPTION(n), 1, 1 << 20, "N               tokens (bench)"},
   {"depth", 0, OPTION_INT, OPTION(depth), 0, 1 << 26, "N           tokens that are there before (bench)"},
   {"repeat", 0, OPTION_INT, OPTION(repeat), 1, BENCH_MAX_REPEAT, "R          runs of which the median counts (bench)"},
-  {"batch", 0, OPTION_INT, OPTION(batch), 1, ENGINE_ROWS, "N           sequences side by side (eval, bench)"},
+  {"batch", 0, OPTION_INT, OPTION(batch), 1, 1 << 16, "N           sequences side by side (eval, bench); tokens of a step (embed, rerank)"},
   {"chunk", 0, OPTION_INT, OPTION(chunk), 1, 1 << 20, "N           most tokens of one prompt in a step (eval)"},
   {"exact", 0, OPTION_FLAG, OPTION(exact), 0, 0, "            float32 activations, keys and values; slow (eval)"},
   {"dequant", 0, OPTION_TEXT, OPTION(dequant), 0, 0, "TYPE      raw blocks on stdin to raw float32 on stdout (eval)"},
@@ -76,7 +78,19 @@ static const struct option options_table[] = {
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
-  {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, NULL},
+  {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
+  {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0, "NAME      mean, cls, last, or none: a vector for every token; default: the model's (embed)"},
+  {"normalize", 0, OPTION_TEXT, OPTION(normalize), 0, 0, "NAME    l2 or none; default l2, of token vectors none (embed)"},
+  {"dimensions", 0, OPTION_INT, OPTION(dimensions), 1, 1 << 20, "N      the first N of a vector, of length 1 again (embed)"},
+  {"precision", 0, OPTION_TEXT, OPTION(precision), 0, 0, "NAME    float32, float16, int8, binary or ubinary (embed)"},
+  {"ranges", 0, OPTION_TEXT, OPTION(ranges), 0, 0, "FILE       raw float32 (2, dimensions): what int8 spans; default: each vector its largest (embed)"},
+  {"truncate", 0, OPTION_TEXT, OPTION(truncate), 0, 0, "NAME     what a line that is too long loses: end, start; default error (embed, rerank)"},
+  {"window", 0, OPTION_INT, OPTION(window), 8, 1 << 20, "N          tokens of a window on a long line; the mean of its windows counts (embed)"},
+  {"overlap", 0, OPTION_INT, OPTION(overlap), 0, 1 << 20, "N         tokens that two windows share (embed)"},
+  {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
+  {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
+  {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
+  {"top-n", 0, OPTION_INT, OPTION(top_n), 1, 9e15, "N           only the N best lines (rerank)"},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
   {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
 };
@@ -217,6 +231,7 @@ static bool main_engine_options(const struct options *o, struct engine_options *
   *out = (struct engine_options){.n_threads = (int)o->threads, .n_context = (int)o->context, .n_sequences = (int)o->batch,
                                  .chunk = (int)(o->chunk > ENGINE_ROWS ? ENGINE_ROWS : o->chunk), .exact = o->exact != 0,
                                  .memory = o->memory, .loras = o->loras};
+  if (o->batch > ENGINE_ROWS) return err_set(e, ERR_USAGE, "--batch %lld: expected 1 to %d", (long long)o->batch, ENGINE_ROWS);
   if (o->isa && !(out->has_isa = kern_named(str_from(o->isa), &out->isa)))
     return err_set(e, ERR_USAGE, "--isa %s: expected scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm", o->isa);
   return main_kv(o, &out->kv, e);
@@ -682,6 +697,142 @@ static bool main_make(const struct options *o, bool folder, struct bk_error *e) 
 static bool main_quantize(const struct options *o, struct bk_error *e) { return main_make(o, false, e); }
 static bool main_convert(const struct options *o, struct bk_error *e) { return main_make(o, true, e); }
 
+/* ---- embed and rerank ---- */
+
+/* The place of a word in a list that ends with NULL; none given: the first. */
+static bool main_choice(const char *option, const char *given, const char *const *names, int *out, struct bk_error *e) {
+  char list[128] = "";
+  for (*out = 0; names[*out]; ++*out) {
+    if (!given || strcmp(given, names[*out]) == 0) return true;
+    snprintf(list + strlen(list), sizeof list - strlen(list), *out ? ", %s" : "%s", names[*out]);
+  }
+  return err_set(e, ERR_USAGE, "--%s %s: expected one of %s", option, given, list);
+}
+
+static bool main_cut(const struct options *o, enum embed_cut *cut, struct bk_error *e) {
+  static const char *const cuts[] = {"error", "end", "start", NULL};
+  int i;
+  bool ok = main_choice("truncate", o->truncate, cuts, &i, e);
+  *cut = (enum embed_cut)i;
+  return ok;
+}
+
+/* A model for many short texts, and the lines. */
+static bool main_embed_load(const struct options *o, struct engine *g, struct embed_input *in, struct bk_error *e) {
+  struct engine_options options;
+  const char *path;
+  struct options alone = *o;
+  alone.batch = 0;
+  if (!embed_input_open(in, o->words, o->n_words, &main_memory, e) || !main_engine_options(&alone, &options, e) ||
+      !main_model_path(o, &path, e))
+    return false;
+  embed_engine_options(&options, o->batch);
+  return engine_open(g, path, &options, e) && engine_load(g, e);
+}
+
+/* What --dimensions, --precision, --ranges and --normalize say, and --pooling's none. */
+static bool main_embed_form(const struct options *o, const struct engine *g, const struct embed_options *how, struct embed_form *f,
+                            struct bk_error *e) {
+  static const char *const lengths[] = {"l2", "none", NULL}, *const precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
+  int format, precision, length;
+  struct str ranges;
+  if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("precision", o->precision, precisions, &precision, e) ||
+      !main_choice("normalize", o->normalize, lengths, &length, e))
+    return false;
+  *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
+                           o->normalize || how->pooling != POOL_NONE ? length == 0 : false, (int)g->model.hp.n_embd, NULL};
+  if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the model's vectors have %d", (long long)o->dimensions, f->n);
+  if (o->dimensions) f->n = (int)o->dimensions;
+  if ((how->pooling == POOL_NONE || how->sentences) && f->format != EMBED_JSONL)
+    return err_set(e, ERR_DATA, "not supported: --format %s where a line has several vectors; jsonl is", o->format);
+  if (how->pooling == POOL_NONE && (how->window || how->sentences))
+    return err_set(e, ERR_USAGE, "--pooling none goes with neither --window nor --hierarchical");
+  if (!o->ranges) return true;
+  if (!os_read_file(o->ranges, 1 << 24, &main_memory, &ranges, e)) return false;
+  if (ranges.len != 8 * (size_t)f->n || f->precision != EMBED_INT8)
+    return err_set(e, ERR_DATA, "%s: %zu bytes, expected %d floats of 4 bytes for --precision int8", o->ranges, ranges.len, 2 * f->n);
+  float *copy = ARENA_NEW(&main_memory, float, 2 * (size_t)f->n);
+  f->ranges = copy ? memcpy(copy, ranges.ptr, ranges.len) : NULL;
+  return copy || err_set(e, ERR_OS, "%s: no memory", o->ranges);
+}
+
+static bool main_embed_options(const struct options *o, const struct engine *g, struct embed_options *how, struct bk_error *e) {
+  static const char *const poolings[] = {"none", "mean", "cls", "last", NULL}; // as enum pooling has them
+  int pooling = (int)pool_kind(&g->model.hp);
+  struct str name = str_from(o->prompt_name);
+  if (o->pooling && !main_choice("pooling", o->pooling, poolings, &pooling, e)) return false;
+  *how = (struct embed_options){.pooling = (enum pooling)pooling, .window = (int)o->window, .overlap = (int)o->overlap,
+                                .sentences = o->hierarchical != 0, .prompt = str_from(o->prompt)};
+  if (!main_cut(o, &how->cut, e)) return false;
+  if (g->model.vocab) embed_frame(g->model.vocab, how);
+  if (o->prompt && o->prompt_name) return err_set(e, ERR_USAGE, "--prompt and --prompt-name: one of them");
+  if (!o->prompt && !o->prompt_name) gguf_get_string(&g->model.gguf, STR("embedding.default_prompt_name"), &name, e);
+  if (name.len && !embed_prompt(&g->model.gguf, name, &how->prompt, e)) return false;
+  const int frame = how->n_front + how->n_back, context = g->options.n_context;
+  if (how->window > context) how->window = context;
+  if (how->overlap && !how->window) how->window = context;
+  if (how->window && (how->window <= frame || how->overlap > (how->window - frame) / 2))
+    return err_set(e, ERR_USAGE, "--overlap %d: at most half of a window's %d tokens", how->overlap, how->window - frame);
+  return true;
+}
+
+/* Where output begins that can be written again, -1 if it cannot: a pipe, or a file that only grows. */
+static long main_output_start(void) {
+  struct stat st;
+  int flags = fcntl(STDOUT_FILENO, F_GETFL);
+  return fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && flags >= 0 && !(flags & O_APPEND) ? ftell(stdout) : -1;
+}
+
+static double main_embed_started, main_embed_shown;
+
+static void main_embed_progress(const struct embed_writer *w, const struct embed_input *in) {
+  double now = os_seconds(), spent = now - main_embed_started, share = in->total ? (double)in->bytes / (double)in->total : 0;
+  if (spent < 1 || now - main_embed_shown < 0.2) return;
+  main_embed_shown = now;
+  fprintf(stderr, "\r%lld lines, %.0f a second", (long long)w->lines, (double)w->lines / spent);
+  if (share > 0) fprintf(stderr, ", %.0f %%, %.0f s left", share * 100, share < 1 ? spent / share * (1 - share) : 0.0);
+  fputs("\x1b[K", stderr);
+}
+
+/* What was not as asked, in one line. */
+static void main_embed_note(int64_t lines, int64_t errors, int64_t cut_lines, int64_t cut_tokens) {
+  if (main_embed_shown > 0) fputs("\r\x1b[K", stderr);
+  if (cut_lines && cut_tokens) fprintf(stderr, "[%lld lines cut, by %lld tokens]\n", (long long)cut_lines, (long long)cut_tokens);
+  else if (cut_lines) fprintf(stderr, "[%lld lines cut]\n", (long long)cut_lines);
+  if (errors) fprintf(stderr, "[%lld of %lld lines have errors]\n", (long long)errors, (long long)lines);
+}
+
+static bool main_embed(const struct options *o, struct bk_error *e) {
+  static struct engine g;
+  static struct embed b;
+  static struct embed_writer w;
+  struct embed_input in;
+  struct embed_options how;
+  struct embed_form form;
+  if (!main_embed_load(o, &g, &in, e) || !main_embed_options(o, &g, &how, e) || !main_embed_form(o, &g, &how, &form, e) ||
+      !embed_open(&b, &g, &how, e) || !embed_writer_open(&w, &b, &form, stdout, e))
+    return false;
+  main_embed_started = os_seconds();
+  bool ok = embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
+  main_embed_note(w.lines, w.errors, w.cut_lines, w.cut_tokens);
+  embed_writer_close(&w);
+  embed_close(&b);
+  return ok;
+}
+
+static bool main_rerank(const struct options *o, struct bk_error *e) {
+  static struct engine g;
+  static struct rerank r;
+  struct embed_input in;
+  enum embed_cut cut;
+  if (!o->query) return err_set(e, ERR_USAGE, "no query: give -q QUERY");
+  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e)) return false;
+  bool ok = rerank_run(&r, &in, e) && rerank_write(&r, o->top_n, stdout, e);
+  main_embed_note((int64_t)r.n, r.errors, r.cut_lines, 0);
+  rerank_close(&r);
+  return ok;
+}
+
 static bool main_absent(const struct options *o, struct bk_error *e) {
   (void)o;
   return err_set(e, ERR_UNAVAILABLE, "not supported: this command, in this version");
@@ -696,6 +847,8 @@ static const struct command {
 } commands[] = {
   {"run", "[-m MODEL] [-s SYSTEM] [PROMPT]", "chat; a conversation on a terminal, one answer otherwise", main_run, MAIN_WORDS},
   {"complete", "[-m MODEL] [PROMPT]", "continue raw text, no template", main_complete, MAIN_WORDS},
+  {"embed", "[-m MODEL] [FILE...]", "one vector per input line", main_embed, MAIN_WORDS},
+  {"rerank", "[-m MODEL] -q QUERY [FILE...]", "score every input line against QUERY, best first", main_rerank, MAIN_WORDS},
   {"tokenize", "[-m MODEL] [--lines] [FILE]", "ids as a JSON array; --decode reverses it", main_tokenize, 1},
   {"info", "MODEL [--json] [--tape]", "what the file holds, what it will need, what of it is supported", main_info, 1},
   {"bench", "[-m MODEL] [--json]", "speed against this machine's measured roof", main_bench, 1},
@@ -704,8 +857,6 @@ static const struct command {
   {"convert", "DIR OUT.gguf [--type TYPE]", "a Hugging Face folder (safetensors, config, tokenizer) to GGUF", main_convert, 3},
   {"pull", "NAME", "fetch a model of the catalogue and check its SHA-256", main_pull, 1},
   {"verify", "MODEL", "a report on a model file, and an exit code", main_verify, 1},
-  {"embed", NULL, NULL, main_absent, MAIN_WORDS},
-  {"rerank", NULL, NULL, main_absent, MAIN_WORDS},
   {"batch", NULL, NULL, main_absent, MAIN_WORDS},
   {"serve", NULL, NULL, main_absent, MAIN_WORDS},
 };

@@ -256,7 +256,8 @@ static bool model_lora_weight(struct gguf *g, struct gguf_tensor *t, int64_t col
   if (!q) return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: weight type %u", STR_ARG(t->name), t->type);
   if ((int64_t)t->dim[0] != cols || (int64_t)t->dim[1] != rows || t->dim[2] != 1 || t->dim[3] != 1)
     return err_set(e, ERR_DATA, "tensor " STR_FMT " has shape [%llu, %llu, %llu], expected [%lld, %lld]", STR_ARG(t->name),
-                   (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2], (long long)cols, (long long)rows);
+                   (unsigned long long)t->dim[0], (unsigned long long)t->dim[1], (unsigned long long)t->dim[2], (long long)cols,
+                   (long long)rows);
   if (!gguf_locate(g, t, (size_t)q->block, q->block_bytes, e)) return false;
   *w = (struct weight){.name = t->name, .quant = q, .n_rows = n, .n_cols = (int)cols, .n_experts = 1};
   w->file = t->data + model_file_bytes(w, (int)first);
@@ -276,7 +277,8 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, e
   if (kind != TENSOR_MATRIX)
     return err_set(e, ERR_DATA, "tensor " STR_FMT ": not supported: adapters of experts and of tables", STR_ARG(w->name));
   const struct gguf_tensor *base = gguf_tensor(&m->gguf, w->name);
-  const int64_t rank = (int64_t)pair[0]->dim[1], first = ((const char *)w->file - (const char *)base->data) / (int64_t)model_file_bytes(w, 1);
+  const int64_t rank = (int64_t)pair[0]->dim[1];
+  const int64_t first = ((const char *)w->file - (const char *)base->data) / (int64_t)model_file_bytes(w, 1);
   struct adapter *a = ARENA_NEW(&m->tables, struct adapter, 1);
   if (!a) return err_set(e, ERR_OS, "no memory for an adapter");
   double alpha = 0;
@@ -286,9 +288,10 @@ static bool model_lora_bind(struct model *m, struct gguf *g, struct weight *w, e
   m->n_adapters++;
   *a = (struct adapter){.scale = (float)(alpha != 0 ? scale * alpha / (double)rank : scale), .number = m->n_loras, .next = w->adapters};
   w->adapters = a;
-  return rank <= 1 << 16 ? model_lora_weight(g, pair[0], w->n_cols, rank, 0, (int)rank, &a->down, e) &&
-                               model_lora_weight(g, pair[1], rank, (int64_t)base->dim[1], first, w->n_rows, &a->up, e)
-                         : err_set(e, ERR_DATA, "tensor " STR_FMT " has rank %lld, expected at most 65536", STR_ARG(w->name), (long long)rank);
+  if (rank > 1 << 16)
+    return err_set(e, ERR_DATA, "tensor " STR_FMT " has rank %lld, expected at most 65536", STR_ARG(pair[0]->name), (long long)rank);
+  return model_lora_weight(g, pair[0], w->n_cols, rank, 0, (int)rank, &a->down, e) &&
+         model_lora_weight(g, pair[1], rank, (int64_t)base->dim[1], first, w->n_rows, &a->up, e);
 }
 
 /* The file of "FILE" or "FILE=SCALE" in the arena, terminated. */
@@ -332,7 +335,8 @@ static bool model_loras(struct model *m, const char *const *specs, struct bk_err
     gguf_string(gguf_find(g, STR("general.architecture")), &arch);
     gguf_string(gguf_find(g, STR("adapter.type")), &type);
     if (!type.ptr) err_set(e, ERR_DATA, "not an adapter: key adapter.type is missing");
-    else if (!str_is(type, "lora")) err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
+    else if (!str_is(type, "lora"))
+      err_set(e, ERR_DATA, "not supported: adapter of type \"" STR_FMT "\", expected \"lora\"", STR_ARG(type));
     else if (!str_is(arch, m->arch->name))
       err_set(e, ERR_DATA, "an adapter for architecture \"" STR_FMT "\", the model is of \"%s\"", STR_ARG(arch), m->arch->name);
     else if (gguf_find(g, STR("adapter.alora.invocation_tokens")))
@@ -484,8 +488,11 @@ static void model_pack(const struct model *m, int piece) {
 
 static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) {
   if (!tape_new(&m->tape, 16 + 32 * (int)m->hp.n_layer + 3 * m->n_adapters, &m->tables, e)) return false;
+  const int rows = !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows;
   m->arch->forward(&m->tape, m);
-  tape_plan(&m->tape, !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows);
+  if ((int64_t)rows * m->tape.most_used > 1 << 26)
+    return err_set(e, ERR_USAGE, "%d positions at once, %d experts or heads of each, are too many: try a smaller --context", rows, m->tape.most_used);
+  tape_plan(&m->tape, rows);
   return true;
 }
 

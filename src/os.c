@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -207,6 +208,39 @@ static bool os_list(const char *path, struct arena scratch, bool (*each)(void *,
   for (size_t i = 0; i < n; i++)
     if (!each(context, names[i])) break;
   return true;
+}
+
+static int os_open_stream(const char *path, uint64_t *bytes, struct bk_error *e) {
+  struct stat st;
+  int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+  *bytes = 0;
+  if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+    close(fd);
+    fd = -1;
+    errno = EISDIR;
+  }
+  if (fd < 0) {
+    os_open_failed(path, e);
+    if (errno == EISDIR) e->code = ERR_NOINPUT;
+  } else if (S_ISREG(st.st_mode)) {
+    *bytes = (uint64_t)st.st_size;
+  }
+  return fd;
+}
+
+static int64_t os_read(int fd, char *to, size_t bytes) {
+  ssize_t n;
+  while ((n = read(fd, to, bytes)) < 0 && errno == EINTR) {}
+  return n;
+}
+
+static bool os_ready(int fd) {
+  struct pollfd p = {fd, POLLIN, 0};
+  return poll(&p, 1, 0) != 0;
+}
+
+static void os_close(int fd) {
+  if (fd >= 0) close(fd);
 }
 
 static char os_unfinished[OS_PATH + 16]; // the name of the file that is being written; empty: none

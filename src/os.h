@@ -33,6 +33,12 @@ static struct str os_program_folder(struct arena *a); // where the running progr
 /* Calls `each` with every name in the folder, sorted bytewise, "." and ".." left out; stops when it returns false. */
 static bool os_list(const char *path, struct arena scratch, bool (*each)(void *context, const char *name), void *context);
 
+/* A stream to read from: a path, or "-" for standard input. *bytes: of a regular file; 0: nobody knows. -1 and an error. */
+static int os_open_stream(const char *path, uint64_t *bytes, struct bk_error *e);
+static int64_t os_read(int fd, char *to, size_t bytes); // as read(), but for interruptions; -1: failed
+static bool os_ready(int fd);                           // would os_read return at once?
+static void os_close(int fd);
+
 /* A file being written beside `path` under a name of its own; os_commit makes it `path`, all of it or nothing. One at a
  * time; os_discard removes what was not committed and may be called by a signal's handler and more than once. */
 enum { OS_PATH = 4096 };

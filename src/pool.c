@@ -1,11 +1,13 @@
-/* pool.c -- hidden states -> one vector of a sequence. Rows come in the order of positions and are summed in that order, so
- * a vector depends neither on how the sequence was cut into steps nor on what was computed beside it.
+/* pool.c -- hidden states -> one vector of a sequence, and what becomes of a vector: its length, its width. Rows come in the
+ * order of positions and are summed in that order, so a vector depends neither on how the sequence was cut into steps nor on
+ * what was computed beside it.
  * SPDX-License-Identifier: MIT */
 
 struct pool {
-  enum pooling kind; // POOL_MEAN, POOL_CLS or POOL_LAST
+  enum pooling kind; // POOL_MEAN, POOL_CLS or POOL_LAST; POOL_NONE: every row as it is
   int n;             // floats of a vector
   double *sum;       // (n)
+  float *rows;       // (tokens, n) of POOL_NONE
   int count;         // rows in it
   enum { POOL_HIDDEN, POOL_COLBERT, POOL_SPARSE } of; // which rows of the tape it takes: n is the width of those
 };
@@ -23,7 +25,7 @@ static float pool_score(const struct hparams *hp, const float *labels) {
 }
 
 static bool pool_new(struct pool *p, enum pooling kind, int n, struct arena *a) {
-  *p = (struct pool){kind, n, ARENA_NEW(a, double, (size_t)n), 0, POOL_HIDDEN};
+  *p = (struct pool){.kind = kind, .n = n, .sum = ARENA_NEW(a, double, (size_t)n)};
   return p->sum != NULL;
 }
 
@@ -32,23 +34,43 @@ static void pool_clear(struct pool *p) { // for another sequence
   p->count = 0;
 }
 
-/* Whether the row at a position of a sequence of n_ids is needed. */
+/* Whether the row at a position of a sequence of n_ids is needed; none of those that are generated behind them. */
 static bool pool_wants(const struct pool *p, int position, int n_ids) {
-  return p->kind == POOL_MEAN || position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
+  if (p->kind == POOL_MEAN || p->kind == POOL_NONE) return position < n_ids;
+  return position == (p->kind == POOL_CLS ? 0 : n_ids - 1);
 }
 
 static void pool_row(struct pool *p, const float *x) {
-  for (int i = 0; i < p->n; i++) p->sum[i] += (double)x[i];
+  if (p->kind == POOL_NONE) memcpy(p->rows + (size_t)p->count * (size_t)p->n, x, sizeof *x * (size_t)p->n);
+  else
+    for (int i = 0; i < p->n; i++) p->sum[i] += (double)x[i];
   p->count++;
 }
 
-/* The vector, of length 1 (all zeros stay that). False if it holds a NaN or an infinity. out (n) */
-static bool pool_vector(const struct pool *p, float *out) {
+static bool pool_finite(const float *x, size_t n) {
   double squares = 0;
-  for (int i = 0; i < p->n; i++) squares += p->sum[i] * p->sum[i];
-  if (!(squares < 1e300)) return false;
-  const double scale = squares > 0 ? kern_exp(-0.5 * kern_log(squares)) : 0; // the number of rows cancels out
-  for (int i = 0; i < p->n; i++) out[i] = (float)(p->sum[i] * scale);
+  for (size_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+  return squares < 1e300;
+}
+
+/* x (n) becomes of length 1; zeros stay zeros. */
+static void pool_normalise(float *x, int n) {
+  double squares = 0;
+  for (int i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+  const double scale = squares > 0 ? kern_exp(-0.5 * kern_log(squares)) : 0;
+  for (int i = 0; i < n; i++) x[i] = (float)((double)x[i] * scale);
+}
+
+/* The mean of the rows. False if it holds a NaN or an infinity. out (n) */
+static bool pool_mean(const struct pool *p, float *out) {
+  for (int i = 0; i < p->n; i++) out[i] = (float)(p->sum[i] / (p->count ? p->count : 1));
+  return pool_finite(out, (size_t)p->n);
+}
+
+/* The same, of length 1. */
+static bool pool_vector(const struct pool *p, float *out) {
+  if (!pool_mean(p, out)) return false;
+  pool_normalise(out, p->n);
   return true;
 }
 

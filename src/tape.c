@@ -252,7 +252,7 @@ static void tape_result(struct tape *t, int logits) {
 /* ---- planning ---- */
 
 static size_t tape_value_bytes(const struct tape *t, const struct value *v) {
-  return size_align((size_t)v->stride * sizeof(float) * (size_t)(v->head ? HEAD_ROWS : t->max_rows * v->n_used), 64);
+  return size_align((size_t)v->stride * sizeof(float) * (v->head ? HEAD_ROWS : (size_t)t->max_rows * (size_t)v->n_used), 64);
 }
 
 static bool tape_overlap(const struct tape *t, const struct value *a, const struct value *b) {

@@ -129,7 +129,7 @@ static int32_t token_mergeable(const struct vocab *v, struct str text) {
 /* ---- loading: the arrays ---- */
 
 /* Of an array key: NULL if it is absent. Error: no array of one of two types, or another length than `count`. */
-static const struct gguf_value *token_array(const struct gguf *g, struct str key, enum gguf_type type,
+SMALL const struct gguf_value *token_array(const struct gguf *g, struct str key, enum gguf_type type,
                                             enum gguf_type or_type, uint64_t count, struct bk_error *e) {
   const struct gguf_value *v = gguf_find(g, key);
   if (!v) return NULL;
@@ -251,7 +251,7 @@ static void token_load_bytes(struct vocab *v) {
   }
 }
 
-static bool token_load_charsmap(const struct gguf *g, struct vocab *v, struct bk_error *e) {
+SMALL bool token_load_charsmap(const struct gguf *g, struct vocab *v, struct bk_error *e) {
   struct str key = TOKEN_KEY("precompiled_charsmap");
   const struct gguf_value *blob = token_array(g, key, GGUF_U8, GGUF_I8, 0, e);
   if (e->code) return false;
@@ -269,7 +269,7 @@ static bool token_load_charsmap(const struct gguf *g, struct vocab *v, struct bk
 /* ---- loading: special ids and flags ---- */
 
 /* An optional id. All ones (as i32, u32, i64 or u64) is none. `must`: out of range is an error, else it is ignored. */
-static bool token_load_id(const struct gguf *g, struct str key, bool must, const struct vocab *v, int32_t *id,
+SMALL bool token_load_id(const struct gguf *g, struct str key, bool must, const struct vocab *v, int32_t *id,
                           struct bk_error *e) {
   const struct gguf_value *value = gguf_find(g, key);
   int64_t n = 0;
@@ -288,7 +288,7 @@ static bool token_load_id(const struct gguf *g, struct str key, bool must, const
   return true;
 }
 
-static bool token_load_flag(const struct gguf *g, struct str key, bool *flag, struct bk_error *e) {
+SMALL bool token_load_flag(const struct gguf *g, struct str key, bool *flag, struct bk_error *e) {
   const struct gguf_value *value = gguf_find(g, key);
   int64_t n;
   if (!value) return true;
@@ -299,7 +299,7 @@ static bool token_load_flag(const struct gguf *g, struct str key, bool *flag, st
   return true;
 }
 
-static bool token_load_specials(const struct gguf *g, struct vocab *v, struct bk_error *e) {
+SMALL bool token_load_specials(const struct gguf *g, struct vocab *v, struct bk_error *e) {
   bool with_bos = v->pre && (v->pre->flags & PRE_NO_BOS) == 0;
   if (v->pre && !with_bos) v->bos = TOKEN_NONE;
   if (!token_load_id(g, TOKEN_KEY("cls_token_id"), false, v, &v->cls, e)) return false;
@@ -379,7 +379,7 @@ static void token_drop_eog(struct vocab *v, int32_t id) {
 }
 
 /* The token with the lowest id among the names becomes the role's, and control. */
-static void token_guess(struct vocab *v, const char *names, int32_t *id) {
+SMALL void token_guess(struct vocab *v, const char *names, int32_t *id) {
   for (struct str name; (name = token_next_name(&names)).len;) {
     int32_t found = token_find(v, name);
     if (found >= 0 && (*id < 0 || found < *id)) *id = found;
@@ -387,7 +387,7 @@ static void token_guess(struct vocab *v, const char *names, int32_t *id) {
   if (*id >= 0) v->attr[*id] |= TOKEN_CONTROL;
 }
 
-static bool token_load_roles(const struct gguf *g, struct vocab *v, struct bk_error *e) {
+SMALL bool token_load_roles(const struct gguf *g, struct vocab *v, struct bk_error *e) {
   if (v->eot < 0) token_guess(v, token_names_eot, &v->eot);
   if (v->eom < 0) token_guess(v, "<|eom_id|>\n", &v->eom);
   for (int i = 0; i < ARRAY_LEN(token_roles); i++) {
@@ -407,7 +407,7 @@ static bool token_load_roles(const struct gguf *g, struct vocab *v, struct bk_er
 }
 
 /* The file's general.name, in lower case, contains one of the names. */
-static bool token_model_is(const struct gguf *g, const char *names) {
+SMALL bool token_model_is(const struct gguf *g, const char *names) {
   struct str name = STR_NONE;
   char lower[256];
   gguf_string(gguf_find(g, STR("general.name")), &name);
@@ -423,7 +423,7 @@ static bool token_model_is(const struct gguf *g, const char *names) {
 }
 
 /* White space beside a token that belongs to it: not in the file, so known by name, as in llama.cpp. */
-static void token_load_strips(const struct gguf *g, struct vocab *v) {
+SMALL void token_load_strips(const struct gguf *g, struct vocab *v) {
   int32_t mask = TOKEN_NONE;
   if (v->kind == TOKEN_UNIGRAM || (v->pre && (v->pre->flags & PRE_MASK_LSTRIP))) mask = token_find(v, STR("<mask>"));
   else if (token_model_is(g, "modern-bert\n")) mask = token_find(v, STR("[MASK]"));
@@ -439,7 +439,7 @@ static void token_load_strips(const struct gguf *g, struct vocab *v) {
 }
 
 /* Exceptions for single families, as in llama.cpp. */
-static void token_load_exceptions(struct vocab *v) {
+SMALL void token_load_exceptions(struct vocab *v) {
   const char *names = "<|channel|>\n<|message|>\n<|start|>\n<|constrain|>\n"; // gpt-oss: structure to be seen
   for (struct str name; (name = token_next_name(&names)).len;) {
     int32_t id = token_find(v, name);
@@ -558,7 +558,7 @@ static const struct {
   {"t5", TOKEN_UNIGRAM, TOKEN_NONE, 1, 2, TOKEN_NONE, 0, TOKEN_NONE}, // likewise
 };
 
-static bool token_load_kind(const struct gguf *g, struct vocab *v, struct bk_error *e) {
+SMALL bool token_load_kind(const struct gguf *g, struct vocab *v, struct bk_error *e) {
   struct str model = STR_NONE, pre = STR_NONE;
   if (!gguf_get_string(g, TOKEN_KEY("model"), &model, e))
     return err_set(e, ERR_DATA, "key tokenizer.ggml.model is missing: the file has no tokenizer");

@@ -424,7 +424,7 @@ static bool bpe_escape(struct token_run *r, struct str text, bool prefix, struct
 /* Lines and the breaks between them; a run of line breaks that is a token is that token. */
 static bool bpe_chars_fragment(struct token_run *r, struct str text) {
   struct str escaped;
-  if (!bpe_escape(r, text, false, &escaped)) return false;
+  if (!bpe_escape(r, text, r->v->add_space_prefix, &escaped)) return false;
   for (size_t beg = 0, end; beg < escaped.len; beg = end) {
     bool breaks = escaped.ptr[beg] == '\n';
     for (end = beg; end < escaped.len && (escaped.ptr[end] == '\n') == breaks;) end++;

@@ -184,19 +184,19 @@ static size_t pre_qwen2(const uint8_t *t, size_t p, size_t end) {
 static size_t pre_qwen35(const uint8_t *t, size_t p, size_t end) {
   return pre_words(t, p, end, (struct pre_words){true, PRE_L | PRE_M, 1, SIZE_MAX});
 }
-static size_t pre_ufakzeka(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_ufakzeka(const uint8_t *t, size_t p, size_t end) {
   return pre_words(t, p, end, (struct pre_words){false, PRE_L, 1, SIZE_MAX});
 }
-static size_t pre_minicpm5(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_minicpm5(const uint8_t *t, size_t p, size_t end) {
   return pre_words(t, p, end, (struct pre_words){true, PRE_L, 0, SIZE_MAX});
 }
-static size_t pre_seed_coder(const uint8_t *t, size_t p, size_t end) { // no [\r\n]* behind other characters
+SMALL size_t pre_seed_coder(const uint8_t *t, size_t p, size_t end) { // no [\r\n]* behind other characters
   return pre_words(t, p, end, (struct pre_words){true, PRE_L, 1, 0});
 }
 
 /* exaone-moe: words with single spaces between stay together, (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+, and one line break at most
  * belongs to the characters before. */
-static size_t pre_exaone_moe(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_exaone_moe(const uint8_t *t, size_t p, size_t end) {
   size_t next, after = pre_contraction(t, p, end, true);
   if (after > p) return after;
   unsigned bits = pre_class(t, p, end, &next);
@@ -211,7 +211,7 @@ static size_t pre_exaone_moe(const uint8_t *t, size_t p, size_t end) {
 }
 
 /* jais-2: llama-bpe, but of the white space that it takes only 512, 256 .. 2 or 1 characters at once. */
-static size_t pre_jais2(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_jais2(const uint8_t *t, size_t p, size_t end) {
   size_t stop = pre_llama3(t, p, end), q = p, next;
   unsigned n = 0, all = PRE_W;
   while (q < stop && (all & PRE_W)) {
@@ -314,10 +314,10 @@ static size_t pre_tekken(const uint8_t *t, size_t p, size_t end) {
 static size_t pre_gpt4o(const uint8_t *t, size_t p, size_t end) {
   return pre_cased_words(t, p, end, (struct pre_cases){true, 3, true, false});
 }
-static size_t pre_youtu(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_youtu(const uint8_t *t, size_t p, size_t end) {
   return pre_cased_words(t, p, end, (struct pre_cases){true, 1, true, false});
 }
-static size_t pre_kimi(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_kimi(const uint8_t *t, size_t p, size_t end) {
   return pre_cased_words(t, p, end, (struct pre_cases){true, 3, false, true});
 }
 
@@ -475,7 +475,8 @@ static size_t pre_deepseek3_asian(const uint8_t *t, size_t p, size_t end) {
 static const uint32_t pre_afmoe_asian[][2] = { // what begins with U+8C48 may have been meant to begin with U+F900, which is the same sign
   {0xE40, 0xEFF}, {0x1000, 0x109F}, {0x1100, 0x11FF}, {0x1780, 0x17FF}, {0x2F00, 0x2FDF}, {0x3040, 0x30FF}, {0x3400, 0x4DBF},
   {0x4E00, 0xFAFF}, {0xFF65, 0xFF9F}};
-static const uint32_t pre_youtu_scripts[][3] = { // [가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+
+static const uint32_t pre_youtu_scripts[][3] = {
+  // [가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+
   {0x2014, 0x2014, 2}, {0x2018, 0x2019, 2}, {0x201C, 0x201D, 2}, {0x2026, 0x2026, 2}, {0x3001, 0x303F, 2}, {0x3040, 0x30FF, 4},
   {0x3105, 0x312F, 3}, {0x3131, 0x318E, 1}, {0x4E00, 0x9FA5, 4}, {0xAC00, 0xD7A3, 1}, {0xFE30, 0xFE4F, 2}, {0xFF01, 0xFF01, 2},
   {0xFF0C, 0xFF0C, 2}, {0xFF1A, 0xFF1B, 2}};
@@ -484,7 +485,7 @@ static size_t pre_afmoe_scripts(const uint8_t *t, size_t p, size_t end) {
   return pre_in_run(t, p, end, pre_afmoe_asian, ARRAY_LEN(pre_afmoe_asian));
 }
 
-static size_t pre_scripts(const uint8_t *t, size_t p, size_t end) { // a run of one of the four, or of none
+SMALL size_t pre_scripts(const uint8_t *t, size_t p, size_t end) { // a run of one of the four, or of none
   size_t next;
   for (uint32_t run = UINT32_MAX; p < end; p = next) {
     uint32_t code = pre_code(t, p, end, &next), script = 0;
@@ -535,7 +536,7 @@ static size_t pre_gap(const uint8_t *t, size_t p, size_t end, size_t (*match)(co
 
 static size_t pre_deepseek3_match(const uint8_t *t, size_t p, size_t end) { return pre_deepseek3_any(t, p, end, true); }
 static size_t pre_deepseek3(const uint8_t *t, size_t p, size_t end) { return pre_gap(t, p, end, pre_deepseek3_match); }
-static size_t pre_spark_match(const uint8_t *t, size_t p, size_t end) { return pre_deepseek3_any(t, p, end, false); }
+SMALL size_t pre_spark_match(const uint8_t *t, size_t p, size_t end) { return pre_deepseek3_any(t, p, end, false); }
 static size_t pre_spark(const uint8_t *t, size_t p, size_t end) { return pre_gap(t, p, end, pre_spark_match); }
 
 /* ---- chameleon ---- */
@@ -544,23 +545,23 @@ static bool pre_at(const uint8_t *t, size_t p, size_t end, struct str what) {
   return end - p >= what.len && memcmp(t + p, what.ptr, what.len) == 0;
 }
 
-static size_t pre_sentinel_match(const uint8_t *t, size_t p, size_t end) { // <sentinel:[0-9]+>
+SMALL size_t pre_sentinel_match(const uint8_t *t, size_t p, size_t end) { // <sentinel:[0-9]+>
   size_t q = p + 10, digits = q;
   if (!pre_at(t, p, end, STR("<sentinel:"))) return p;
   while (q < end && (uint8_t)(t[q] - '0') < 10) q++;
   return q > digits && q < end && t[q] == '>' ? q + 1 : p;
 }
-static size_t pre_image_match(const uint8_t *t, size_t p, size_t end) { // IMGIMG[A-I]{1,4}Z
+SMALL size_t pre_image_match(const uint8_t *t, size_t p, size_t end) { // IMGIMG[A-I]{1,4}Z
   size_t q = p + 6;
   if (!pre_at(t, p, end, STR("IMGIMG"))) return p;
   while (q < end && q < p + 10 && t[q] >= 'A' && t[q] <= 'I') q++;
   return q > p + 6 && q < end && t[q] == 'Z' ? q + 1 : p;
 }
-static size_t pre_blanks_match(const uint8_t *t, size_t p, size_t end) { // [\t\n]|    |  |
+SMALL size_t pre_blanks_match(const uint8_t *t, size_t p, size_t end) { // [\t\n]|    |  |
   if (t[p] == '\t' || t[p] == '\n') return p + 1;
   return p + (pre_at(t, p, end, STR("    ")) ? 4 : pre_at(t, p, end, STR("  ")) ? 2 : 0);
 }
-static size_t pre_sign_match(const uint8_t *t, size_t p, size_t end) { // [\p{P}!-/:-@\[-`{-~]
+SMALL size_t pre_sign_match(const uint8_t *t, size_t p, size_t end) { // [\p{P}!-/:-@\[-`{-~]
   size_t next;
   unsigned bits = pre_class(t, p, end, &next);
   return (bits & PRE_P) || (t[p] < 0x80 && (bits & PRE_S)) ? next : p;
@@ -580,7 +581,7 @@ static const uint32_t pre_zeros[] = { // decimal digits are ten in a row each
   0x1E2F0, 0x1E4F0, 0x1E950, 0x1FBF0};
 
 static bool pre_is_number(uint32_t code, unsigned bits) { return code != UTF8_BAD && (bits & PRE_N) != 0; }
-static bool pre_is_digit(uint32_t code, unsigned bits) {
+SMALL bool pre_is_digit(uint32_t code, unsigned bits) {
   int i = 0;
   if (code == UTF8_BAD || !(bits & PRE_N)) return false;
   while (i + 1 < ARRAY_LEN(pre_zeros) && pre_zeros[i + 1] <= code) i++;
@@ -593,7 +594,7 @@ static bool pre_digit_at(const uint8_t *t, size_t p, size_t end, size_t *next, b
   return in(code, pre_class_of(code));
 }
 
-static bool pre_digit_before(const uint8_t *t, size_t p, bool (*in)(uint32_t code, unsigned bits)) {
+SMALL bool pre_digit_before(const uint8_t *t, size_t p, bool (*in)(uint32_t code, unsigned bits)) {
   size_t q = p, next = 0;
   if (p == 0) return false;
   do q--;
@@ -603,7 +604,7 @@ static bool pre_digit_before(const uint8_t *t, size_t p, bool (*in)(uint32_t cod
 
 /* From p, where a digit is: behind the first of its groups. A run that begins here is counted; one that is cut before p,
  * where whole groups remain, is not, so the work is linear. *stop: the end of the run if it was counted, else 0. */
-static size_t pre_group(const uint8_t *t, size_t p, size_t end, size_t *stop, bool (*in)(uint32_t code, unsigned bits)) {
+SMALL size_t pre_group(const uint8_t *t, size_t p, size_t end, size_t *stop, bool (*in)(uint32_t code, unsigned bits)) {
   size_t n = 3, next, q = p;
   *stop = 0;
   if (!pre_digit_before(t, p, in)) {
@@ -615,13 +616,13 @@ static size_t pre_group(const uint8_t *t, size_t p, size_t end, size_t *stop, bo
   return q;
 }
 
-static size_t pre_thirds(const uint8_t *t, size_t p, size_t end) { // afmoe: numbers in threes; the rest as it is
+SMALL size_t pre_thirds(const uint8_t *t, size_t p, size_t end) { // afmoe: numbers in threes; the rest as it is
   size_t next;
   if (pre_digit_at(t, p, end, &next, pre_is_number)) return pre_group(t, p, end, &next, pre_is_number);
   return pre_run_not(t, p, end, PRE_N);
 }
 
-static bool pre_in_word(const uint8_t *t, size_t p, size_t end) { // \w
+SMALL bool pre_in_word(const uint8_t *t, size_t p, size_t end) { // \w
   size_t next;
   if (p >= end) return false;
   uint32_t code = pre_code(t, p, end, &next);
@@ -630,7 +631,7 @@ static bool pre_in_word(const uint8_t *t, size_t p, size_t end) { // \w
 }
 
 /* tiny_aya: \d{1,3}(?=(?:\d{3})*\b) : digits in threes, but those that run into a word stay in the gap. */
-static size_t pre_thirds_alone(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_thirds_alone(const uint8_t *t, size_t p, size_t end) {
   size_t start = p, next, stop;
   while (p < end) {
     if (!pre_digit_at(t, p, end, &next, pre_is_digit)) {
@@ -645,7 +646,7 @@ static size_t pre_thirds_alone(const uint8_t *t, size_t p, size_t end) {
 }
 
 /* superbpe: (?=(\d{3})+(?!\d)) cuts where whole groups of three remain; also between other numbers and digits. */
-static size_t pre_thirds_cut(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_thirds_cut(const uint8_t *t, size_t p, size_t end) {
   size_t start = p, next, q, stop;
   while (p < end) {
     if (!pre_digit_at(t, p, end, &next, pre_is_digit)) {
@@ -670,7 +671,7 @@ static bool pre_bloom_member(const uint8_t *t, size_t p, size_t end, size_t *nex
          code != 0x964 && code != 0x6D4 && code != 0x60C;
 }
 
-static size_t pre_bloom(const uint8_t *t, size_t p, size_t end) {
+SMALL size_t pre_bloom(const uint8_t *t, size_t p, size_t end) {
   size_t start = p, next, q;
   for (; p < end; p = next) {
     bool space = t[p] == ' ' && end - p > 1;

@@ -62,7 +62,7 @@ static size_t unigram_replace(const struct vocab *v, struct str text, struct str
 }
 
 /* ASCII that nothing replaces, alone or before more ASCII. */
-static void unigram_load_plain(struct vocab *v) {
+SMALL void unigram_load_plain(struct vocab *v) {
   for (uint8_t c = 0; c < 128; c++) {
     size_t at = unigram_base(unigram_node(v, 0)), after;
     bool ends = false, touched = c && v->charsmap.len && unigram_step(v, &at, c, &ends), more = ends;

@@ -27,29 +27,21 @@ static uint32_t wordpiece_slot(const struct vocab *v, uint64_t text, uint32_t be
   return i;
 }
 
-/* Short pieces by what they are inside a word and, where they begin with U+2581, by what follows it at the beginning. */
+/* Short pieces; of those that begin with U+2581 what follows it. */
 static bool wordpiece_load(struct vocab *v, struct arena *a, struct bk_error *e) {
-  struct token_key *keys = NULL;
-  for (int pass = 0; pass < 2; pass++) {
-    uint32_t n = 0;
-    for (int32_t id = 0; id < v->n_tokens; id++) {
-      struct str s = token_text(v, id);
-      for (uint32_t begins = 0; begins < 2; begins++) {
-        if (begins && !str_starts(s, TOKEN_SPACE)) break;
-        if (begins) s = str_slice(s, TOKEN_SPACE.len, s.len);
-        if (s.len == 0 || s.len > WORDPIECE_KEY || memchr(s.ptr, 0, s.len)) continue;
-        n++;
-        if (!pass) continue;
-        uint64_t text = 0;
-        memcpy(&text, s.ptr, s.len);
-        struct token_key *k = &keys[wordpiece_slot(v, text, begins)]; // of duplicates the first counts
-        if (!k->id1) *k = (struct token_key){text, begins, token_is_plain(v, id) ? (uint32_t)id + 1 : UINT32_MAX};
-      }
-    }
-    if (pass) break;
-    v->n_keys = n + n / 4 * 3 + 8; // 4 of 7 slots are taken
-    v->keys = keys = ARENA_NEW(a, struct token_key, v->n_keys);
-    if (!keys) return err_set(e, ERR_OS, "no memory for the pieces of %d tokens", (int)v->n_tokens);
+  v->n_keys = (uint32_t)v->n_tokens + (uint32_t)v->n_tokens / 2 + 8; // at most 2 of 3 slots are taken
+  struct token_key *keys = ARENA_NEW(a, struct token_key, v->n_keys);
+  if (!keys) return err_set(e, ERR_OS, "no memory for the pieces of %d tokens", (int)v->n_tokens);
+  v->keys = keys;
+  for (int32_t id = 0; id < v->n_tokens; id++) {
+    struct str s = token_text(v, id);
+    uint32_t begins = str_starts(s, TOKEN_SPACE);
+    if (begins) s = str_slice(s, TOKEN_SPACE.len, s.len);
+    if (s.len == 0 || s.len > WORDPIECE_KEY || memchr(s.ptr, 0, s.len)) continue;
+    uint64_t text = 0;
+    memcpy(&text, s.ptr, s.len);
+    struct token_key *k = &keys[wordpiece_slot(v, text, begins)]; // of duplicates the first counts
+    if (!k->id1) *k = (struct token_key){text, begins, token_is_plain(v, id) ? (uint32_t)id + 1 : UINT32_MAX};
   }
   return true;
 }

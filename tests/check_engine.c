@@ -447,6 +447,26 @@ END_TEST
 START_TEST(pool_crowded) { et_pool_rounds(os_cpu_count() * 4 + 3, 150); }
 END_TEST
 
+static void et_count(void *context, int phase, int chunk, int thread) {
+  (void)phase, (void)thread;
+  __atomic_add_fetch(&((uint8_t *)context)[chunk], 1, __ATOMIC_RELAXED);
+}
+
+START_TEST(pool_many_chunks) { // more than a claim can number: a long text on many small heads
+  enum { N = 600001 };
+  static uint8_t ran[N];
+  struct arena whole = test_arena(1 << 20), a = whole;
+  struct bk_error e = {0};
+  struct cpu_pool pool;
+  static const int chunks[] = {N, 3, (1 << 18) - 1, 1 << 18};
+  ck_assert(cpu_pool_open(&pool, 1 + _i, 4, &a, &e));
+  cpu_pool_run(&pool, 4, chunks, et_count, ran);
+  for (int i = 0; i < N; i++) ck_assert_int_eq(ran[i], 1 + (i < 3) + (i < (1 << 18) - 1) + (i < 1 << 18));
+  cpu_pool_close(&pool);
+  os_release(whole);
+}
+END_TEST
+
 START_TEST(pool_opens_and_closes) {
   struct arena whole = test_arena(1 << 20);
   for (int i = 0; i < 60; i++) { // also without having run
@@ -494,6 +514,7 @@ static Suite *engine_suite(void) {
   tcase_add_test(t, session_keeps_what_fits);
   tcase_add_loop_test(t, pool_phases, 0, 4);
   tcase_add_test(t, pool_crowded);
+  tcase_add_loop_test(t, pool_many_chunks, 0, 3);
   tcase_add_test(t, pool_opens_and_closes);
   tcase_add_test(t, engine_crowded);
   tcase_set_timeout(t, 60);

@@ -8,7 +8,7 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(engine) X(pool) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample)
 
 #include "check_support.h"
 
@@ -21,10 +21,12 @@
 #include "check_json.c"
 #include "check_kv.c"
 #include "check_model.c"
-#include "check_pool.c"
 #include "check_sample.c"
 #include "check_store.c"
 #include "check_tape.c"
+#include "check_model_arch.c" // with what check_tape.c checks
+#include "check_pool.c"
+#include "check_vectors.c"
 #include "check_token.c"
 #include "check_chat_property.c" // with what check_gguf.c writes
 

@@ -117,6 +117,12 @@ static void mt_accepted(const char *from, struct mt_change c) {
   model_close(&mt);
 }
 
+static void mt_either(const char *from, struct mt_change c) {
+  struct bk_error e;
+  if (mt_open(from, c, &e)) model_close(&mt);
+  else test_error(&e, ERR_DATA, "");
+}
+
 static uint64_t mt_f32(float f) { return f32_bits(f); }
 static uint64_t mt_f64(double d) {
   uint64_t u;
@@ -343,15 +349,24 @@ static bool mt_whole_without(const struct gguf *file, const struct arch *arch, i
   return whole;
 }
 
+/* Token types and labels are as many as the tensor has rows. */
+static bool mt_says_rows(const struct arch *arch, struct str name) {
+  for (const struct tensor_row *const *list = arch->tensors; *list; list++)
+    for (const struct tensor_row *row = *list; row->name; row++)
+      if (str_is(name, row->name) && (row->rows == DIM_TYPES || row->rows == DIM_LABELS)) return true;
+  return false;
+}
+
 /* One tensor of a file: gone, of another shape, of a type nobody knows. */
 static void mt_tensor_refused(const char *from, const struct gguf *file, const struct arch *arch, int n_layer, const struct gguf_tensor *t) {
   char name[128], shape[96];
   snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
   struct mt_change drop = {.what = MT_DROP_TENSOR, .name = name};
-  if (mt_whole_without(file, arch, n_layer, name)) mt_accepted(from, drop);
+  if (mt_says_rows(arch, t->name)) mt_either(from, drop); // others may be as long as it says
+  else if (mt_whole_without(file, arch, n_layer, name)) mt_accepted(from, drop);
   else mt_refused(from, drop, "tensor ", "missing");
   mt_refused(from, (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name, "not supported: weight type 77");
-  for (int d = 0; d < t->n_dims; d++) {
+  for (int d = 0; d < t->n_dims && !(d == 1 && mt_says_rows(arch, t->name)); d++) {
     struct mt_change c = {.what = MT_SHAPE, .name = name, .dim = {t->dim[0], t->dim[1], t->dim[2], t->dim[3]}};
     c.dim[d] += 1;
     snprintf(shape, sizeof shape, "has shape [%llu, %llu, %llu, 1], ", (unsigned long long)c.dim[0], (unsigned long long)c.dim[1],

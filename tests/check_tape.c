@@ -592,6 +592,7 @@ static void ta_begin(int round) {
                              .q_norm = norms ? tr_floats(TA_DIM, 2) : NULL, .k_norm = norms ? tr_floats(TA_DIM, 2) : NULL,
                              .softcap = round % 6 == 5 ? 4.0f : 0.0f, .both_ways = round / 4 % 2};
   if (round % 6 == 1 || round % 6 == 4) ta.h.alibi = round % 4 == 2 ? 5.0f : 8.0f;
+  if (round % 6 == 2) ta.h.reach = round % 4 ? 5 : 40, ta.h.bias = tr_floats(ta.h.n_head * (2 * ta.h.reach + 1), 3);
   ta.q = tr_input(ta.h.n_head * TA_DIM), ta.k = tr_input(TA_KV * TA_DIM), ta.v = tr_input(TA_KV * TA_WIDTH);
   if (rotated) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
   ta.o = tape_attention(&tr.tape, &ta.h, ta.q, ta.k, ta.v);
@@ -657,6 +658,8 @@ static void ta_check_head(int r, int head, enum kv_type type) {
     p[at] = 0;
     for (int d = 0; d < TA_DIM; d++) p[at] += ta.heads[r][head][d] * 0.25 * ta.keys[s][at][kv][d];
     if (ta.h.alibi > 0) p[at] -= away * ta_slope(head, ta.h.n_head, (double)ta.h.alibi);
+    const int far = away < ta.h.reach ? away : ta.h.reach; // the table: from -reach, behind the query, to reach
+    if (ta.h.bias) p[at] += (double)ta.h.bias[(2 * ta.h.reach + 1) * head + ta.h.reach + (at < now ? -far : far)];
     if (ta.h.softcap != 0) p[at] = 4 * tanh(p[at] / 4);
     if (!seen) p[at] = -INFINITY;
     most = p[at] > most ? p[at] : most;
@@ -907,6 +910,72 @@ START_TEST(op_experts_no_numbers) {
 }
 END_TEST
 
+/* A matrix for every head on its columns of a row, then side by side again. */
+START_TEST(op_each_head) {
+  for (int round = 0; round < 12; round++) {
+    const int n_head = 1 + round % 5, rows = round % 2 ? 33 : 16, cols = round % 3 ? 64 : 32, step = round % 4 ? cols + 3 : 0;
+    tr_begin();
+    tr.n_rows = round % 2 ? 70 : 3;
+    const struct tape_route heads = {.n_expert = n_head, .n_used = n_head, .gate = GATE_ALL};
+    const struct weight *w = tr_experts(round % 2 ? &quant_q8_0 : &quant_f32, rows, cols, n_head, true);
+    int x = tr_input(2 + step * (n_head - 1) + cols), y = tape_each_head(&tr.tape, &heads, x, (struct tape_piece){2, step, cols}, w);
+    int out = tape_join(&tr.tape, n_head, y, (struct tape_piece){0, 0, rows}, y, (struct tape_piece){0, 0, 0});
+    tr_ready(round % 6 < 4, KV_F16, 1 + round % 3);
+    tr_fill(x, 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < tr.n_rows && tr.cpu.exact; r++)
+      for (int i = 0; i < n_head * rows; i++) {
+        double want = 0;
+        const float *in = tr.kept[0] + r * tr.tape.values[x].width + 2 + i / rows * step;
+        for (int c = 0; c < cols; c++) want += tr_at(w, i, c) * (double)in[c];
+        tr_near(cpu_row(&tr.cpu, out, r)[i], want, cols);
+      }
+    tr_same_bits(out);
+    tr_end();
+  }
+}
+END_TEST
+
+START_TEST(op_adapters) { // products with low-rank changes, one and two of them, of one matrix of two, added or not
+  for (int round = 0; round < 12; round++) {
+    enum { COLS = 64, ROWS = 40 };
+    tr_begin();
+    const bool add = round % 2;
+    const int n = 1 + round / 2 % 2, rank = 1 + round * 3;
+    struct weight *w[2] = {tr_weight(&quant_f32, ROWS, COLS, true), tr_weight(&quant_q8_0, ROWS, COLS, true)};
+    struct adapter list[2];
+    for (int i = 0; i < n; i++)
+      list[i] = (struct adapter){*tr_weight(&quant_f32, rank, COLS, true), *tr_weight(&quant_f32, ROWS, rank, true), i ? 0.5f : 1.0f, i,
+                                 i ? &list[0] : NULL};
+    w[0]->adapters = &list[n - 1];
+    int x = tr_input(COLS), out[2] = {add ? tr_input(ROWS) : 0, 0};
+    const struct tape_in in = TAPE_NORM(x, tt_plain);
+    if (add) tape_matmul_add(&tr.tape, in, w[0], out[0]);
+    else tape_matmul(&tr.tape, in, 2, (const struct weight *const *)w, out);
+    tr_ready(true, KV_F16, 1 + round % 3);
+    tr_fill(x, 1);
+    if (add) tr_fill(out[0], 1);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TR_ROWS; r++)
+      for (int k = 0; k < (add ? 1 : 2); k++)
+        for (int i = 0; i < ROWS; i++) {
+          double input[COLS], want = add ? (double)tr.kept[1][r * ROWS + i] : 0;
+          tr_source(&in, tr.kept[0] + r * COLS, NULL, COLS, input);
+          for (int c = 0; c < COLS; c++) want += tr_at(w[k], i, c) * input[c];
+          for (int l = 0; l < n && k == 0; l++)
+            for (int j = 0; j < rank; j++) {
+              double inner = 0;
+              for (int c = 0; c < COLS; c++) inner += tr_at(&list[l].down, j, c) * input[c];
+              want += (double)list[l].scale * inner * tr_at(&list[l].up, i, j);
+            }
+          tr_near(cpu_row(&tr.cpu, out[k], r)[i], want, 100 + 20 * rank);
+        }
+    tr_same_bits(out[0]);
+    tr_end();
+  }
+}
+END_TEST
+
 /* The head: output rows in an order of their own, HEAD_ROWS at a time, capped. */
 START_TEST(op_head_and_softcap) {
   tr_begin();
@@ -952,6 +1021,8 @@ static Suite *tape_suite(void) {
   tcase_add_test(t, op_route);
   tcase_add_test(t, op_experts);
   tcase_add_test(t, op_experts_no_numbers);
+  tcase_add_test(t, op_each_head);
+  tcase_add_test(t, op_adapters);
   tcase_add_test(t, op_join);
   tcase_add_test(t, op_add);
   tcase_add_test(t, op_head_and_softcap);

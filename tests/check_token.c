@@ -216,15 +216,21 @@ END_TEST
 START_TEST(token_words_change_nothing) {
   static int32_t whole[8192];
   static char text[4096];
-  struct vocab *v = token_test_load("vocab-unigram.gguf"), uncut = *v;
-  memset(uncut.space_follows, 0xFF, sizeof uncut.space_follows);
+  static float scores[1024];
+  struct vocab *v = token_test_load("vocab-unigram.gguf"), uncut;
   uint32_t seed = 9;
+  ck_assert_int_le(v->n_tokens, ARRAY_LEN(scores));
+  for (int id = 0; id < v->n_tokens; id++) scores[id] = id % 3 ? -1.1f : -3.3e-13f; // many ways as good, up to rounding
   for (int round = 0; round < 300; round++) {
+    if (round == 150) v->scores = (const char *)scores;
+    uncut = *v;
+    memset(uncut.space_follows, 0xFF, sizeof uncut.space_follows);
     const char *scraps[] = {"the ", "tool ", "a", "e", "..", " ", "\n", "\xCE\xA9", "\xE2\x96\x81", "\xEF\xAC\x81", "reads ", "e\xCC\x81",
                             "the tool reads "};
     uint32_t len = 0, kinds = round % 2 ? (uint32_t)ARRAY_LEN(scraps) : 4;
     while (len + 16 < sizeof text) {
       struct str scrap = str_from(scraps[token_test_random(&seed) % kinds]);
+      if (round >= 150) scrap = (struct str){"theoindrsa the" + token_test_random(&seed) % 12, 1}; // short words of few letters, so twice
       memcpy(text + len, scrap.ptr, scrap.len);
       len += (uint32_t)scrap.len;
     }

@@ -513,7 +513,11 @@ static void check_attended(enum kv_type type, const struct attention *a, int c) 
       s += term;
       size += fabs(term);
     }
+    s -= (double)a->slope[c] * abs(at - a->position[c]);
+    const int away = at - a->position[c], reach = a->reach;
+    if (a->bias[c]) s += (double)a->bias[c][away < -reach ? -reach : away > reach ? reach : away];
     p[at] = a->softcap != 0 ? (double)a->softcap * tanh(s / (double)a->softcap) : s;
+    size += (double)a->slope[c] * abs(at - a->position[c]) * exp(s < 0 ? s : 0); // far ones weigh nothing, however rounded
     most = size > most ? size : most;
     top = p[at] > top ? p[at] : top;
   }
@@ -577,6 +581,7 @@ static void test_attention(const struct kern *k, enum kv_type type) {
   static const char *const names[] = {"attention f16", "attention f32", "attention q8"};
   if (!row_begin(k, names[type])) return;
   const struct kern *scalar = kern_get(ISA_SCALAR);
+  static float biases[2 * 40 + COLUMNS];
   static const int dims[][2] = {{8, 8}, {64, 64}, {80, 40}, {16, 128}, {40, 16}, {128, 96}},
                    lengths[] = {1, 16, 17, 64, 65, 200, PAGES * KV_PAGE - 9};
   for (int round = 0; round < (test.quick ? 42 : 126); round++) {
@@ -595,18 +600,24 @@ static void test_attention(const struct kern *k, enum kv_type type) {
                           .softcap = rnd_below(3) ? 0.0f : 5.0f,
                           .page0 = PAGES};
     int base = rnd_below(n), window = rnd_below(2) ? 0 : 1 + rnd_below(n);
+    const bool both = round % 4 == 1, biased = round % 3 == 1, table = round % 5 == 4; // both ways; biases for the distance
+    if (table) rnd_floats(biases, ARRAY_LEN(biases), 3.0f), a.reach = 1 + rnd_below(40);
     float alone[COLUMNS][128];
     for (int c = 0; c < columns; c++) { // rows of one sequence, ascending, some heads of each
       float *q = guard_take(&q_guard[c], sizeof *q * (size_t)head_dim);
       rnd_floats(q, head_dim, 2.0f);
       a.q[c] = q;
-      a.last[c] = base + c / 2 < n ? base + c / 2 : n - 1;
-      a.first[c] = window && a.last[c] >= window ? a.last[c] - window + 1 : 0;
+      const int at = a.position[c] = a.last[c] = base + c / 2 < n ? base + c / 2 : n - 1;
+      a.first[c] = window && at >= window ? at - window + 1 : 0;
+      if (both) a.last[c] = window && at + window < n ? at + window : n - 1;
+      a.bias[c] = table ? biases + 40 + c : NULL; // of every column its own
+      a.slope[c] = biased ? exp2f(-(float)(c % 7 + 1)) : 0.0f;
       a.page0 = a.first[c] / KV_PAGE < a.page0 ? a.first[c] / KV_PAGE : a.page0;
       a.page1 = a.last[c] / KV_PAGE + 1;
       struct attention one = a; // the column alone, by the scalar set, in its own pages only
       one.n = 1;
       one.q[0] = q, one.out[0] = alone[c], one.first[0] = a.first[c], one.last[0] = a.last[c];
+      one.position[0] = a.position[c], one.slope[0] = a.slope[c], one.bias[0] = a.bias[c];
       one.page0 = a.first[c] / KV_PAGE;
       size_t bytes = size_align(attention_scratch(head_dim, value_dim) * 4, 64);
       one.scratch = guard_take(&scratch_guard, bytes); // a whole number of lines before a page: aligned
@@ -760,6 +771,8 @@ static void test_softcap(const struct kern *k) {
 /* log, exp, sine and cosine in double, which are nobody's instruction set. */
 static void test_elementary(void) {
   if (!row_begin(kern_get(ISA_SCALAR), "elementary")) return;
+  const double nan = kern_exp((double)f32_from_bits(0x7FC00000u));
+  row_check(nan != nan && kern_exp((double)INFINITY_F) > 1e307 && kern_exp(-(double)INFINITY_F) == 0, "exp at the ends");
   for (int i = 0; i < 20000; i++) {
     double x = exp(((double)(rnd() >> 11) * 0x1p-53 - 0.5) * 80), s, c, angle = (double)(rnd() >> 11) * 0x1p-53 * 1e6;
     double logarithm = kern_log(x), power = kern_exp(x < 600 ? -x : 600.0 / x);

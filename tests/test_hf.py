@@ -63,7 +63,8 @@ def write_folder(case, path, parts=1):
     with open(os.path.join(path, "config.json"), "w") as f:
         json.dump(case["config"], f)
     with open(os.path.join(path, "vocab.txt"), "w") as f:  # any tokenizer; tests of tokenizers are elsewhere
-        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" % i for i in range(case["config"]["vocab_size"] - 5)]) + "\n")
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["w%d" %
+                i for i in range(case["config"]["vocab_size"] - 5)]) + "\n")
     tensors = {n: [t[0], t[1], bytes.fromhex(t[2]) if len(t) > 2 else weights(n, t[0], t[1])] for n, t in case["tensors"].items()}
     if parts == 1:
         with open(os.path.join(path, "model.safetensors"), "wb") as f:
@@ -234,23 +235,39 @@ def awq(case):
             tensors[name] = [dtype, shape]
             continue
         (rows, cols), base = shape, name[:-len("weight")]
-        for part, t in (("qweight", ["I32", [cols, rows // 8]]), ("qzeros", ["I32", [cols // 32, rows // 8]]), ("scales", ["F16", [cols // 32, rows]])):
+        for part, t in (("qweight", ["I32", [cols, rows // 8]]), ("qzeros",
+                        ["I32", [cols // 32, rows // 8]]), ("scales", ["F16", [cols // 32, rows]])):
             tensors[base + part] = t
-        word = [struct.unpack("<%dI" % (len(w) // 4), w) for w in (weights(base + part, *tensors[base + part]) for part in ("qweight", "qzeros"))]
+        word = [struct.unpack("<%dI" % (len(w) // 4), w)
+                              for w in (weights(base + part, *tensors[base + part]) for part in ("qweight", "qzeros"))]
         scale = struct.unpack("<%de" % (cols // 32 * rows), weights(base + "scales", *tensors[base + "scales"]))
 
         def nibble(words, line, row):
             return words[line * (rows // 8) + row // 8] >> 4 * places.index(row % 8) & 15
-        wanted[name] = [scale[c // 32 * rows + r] * (nibble(word[0], c, r) - nibble(word[1], c // 32, r)) for r in range(rows) for c in range(cols)]
-    config = {**case["config"], "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemm"}}
+        wanted[name] = [scale[c // 32 * rows + r] * (nibble(word[0], c, r) - nibble(word[1], c // 32, r))
+                                                     for r in range(rows) for c in range(cols)]
+    config = {
+    **case["config"],
+    "quantization_config": {
+        "quant_method": "awq",
+        "bits": 4,
+        "group_size": 32,
+        "zero_point": True,
+         "version": "gemm"}}
     return {"config": config, "tensors": tensors}, wanted
 
 
 def test_awq():
     case, wanted = awq({k: v for k, v in case_of("qwen3").items()})
     exact, ours = convert("AWQ", case, "--type", "F32"), convert("AWQ", case)
-    names = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-             "down_proj": "ffn_down"}
+    names = {
+    "q_proj": "attn_q",
+    "k_proj": "attn_k",
+    "v_proj": "attn_v",
+    "o_proj": "attn_output",
+    "gate_proj": "ffn_gate",
+    "up_proj": "ffn_up",
+     "down_proj": "ffn_down"}
     for name, x in wanted.items() if exact and ours else ():
         part = name.split(".")
         n = "blk.%s.%s.weight" % (part[2], names[part[4]])
@@ -264,7 +281,13 @@ def test_same():
     for name in ("llama-bf16", "mixtral", "gptq"):
         case = case_of(name)
         one, parts = convert(name, case), convert(name, case, parts=3)
-        check(name + ": in parts", one and parts and one[1] == parts[1] and {**one[0], "general.name": 0} == {**parts[0], "general.name": 0})
+        check(
+    name + ": in parts",
+    one and parts and one[1] == parts[1] and {
+        **one[0],
+        "general.name": 0} == {
+            **parts[0],
+             "general.name": 0})
         for threads in ("1", "3"):
             works("threads", "convert", at("folder"), at(threads + ".gguf"), "--threads", threads)
         check(name + ": any number of threads", open(at("1.gguf"), "rb").read() == open(at("3.gguf"), "rb").read())
@@ -274,6 +297,47 @@ def test_same():
         convert(kind, case)
         works(kind, "quantize", at("out.gguf"), at("again.gguf"), kind)
         check(kind + ": as by way of a file", ours and ours[1] == made(at("again.gguf"))[1])
+
+
+def test_other_ways():
+    """What folders may have instead: experts in one tensor, norms head by head, layers that guess ahead, scales for all."""
+    case = case_of("qwen3moe")
+    tensors = dict(case["tensors"])
+    for i in range(2):
+        base = "model.layers.%d.mlp.experts." % i
+        one = {n: tensors.pop(n) for n in list(tensors) if n.startswith(base)}
+        raw = {part: b"".join(weights(base + "%d.%s.weight" % (x, part), "BF16", [64, 32]) for x in range(4))
+               for part in ("gate_proj", "up_proj", "down_proj")}
+        both = b"".join(raw[part][x * 4096:(x + 1) * 4096] for x in range(4) for part in ("gate_proj", "up_proj"))
+        check("experts are what they were", len(one) == 12 and len(both) == 2 * len(raw["down_proj"]))
+        tensors[base + "gate_up_proj"] = ["BF16", [4, 64, 64], both.hex()]
+        tensors[base + "down_proj"] = ["BF16", [4, 64, 32], raw["down_proj"].hex()]
+    write_folder({**case, "tensors": tensors}, at("folder"))
+    if works("experts in one tensor", "convert", at("folder"), at("out.gguf")).returncode == 0:
+        compare("experts in one tensor", case, at("out.gguf"))
+
+    case = case_of("stablelm")
+    names = ["model.layers.%d.self_attn.%s_layernorm.norms.%d.weight" % (i, q, h) for i in range(2) for q, n in (("q", 4), ("k", 2)) for h in range(n)]
+    got = convert("norms head by head", {"config": {**case["config"], "qk_layernorm": True},
+                                         "tensors": {**case["tensors"], **{n: ["F32", [16]] for n in names}}})
+    if got:
+        for i in range(2):
+            for q, n in (("q", 4), ("k", 2)):
+                t = got[1]["blk.%d.attn_%s_norm.weight" % (i, q)]
+                want = b"".join(weights(name, "F32", [16]) for name in names if ".%d.self_attn.%s_" % (i, q) in name)
+                check("norms head by head: %d %s" % (i, q), t == ["F32", [16, n], want], t[:2])
+
+    case = case_of("deepseek3")
+    more = {n.replace("layers.1.", "layers.2."): t for n, t in case["tensors"].items() if "layers.1." in n}
+    write_folder({"config": {**case["config"], "num_nextn_predict_layers": 1}, "tensors": {**case["tensors"], **more}}, at("folder"))
+    if works("a layer that guesses ahead", "convert", at("folder"), at("out.gguf")).returncode == 0:
+        compare("a layer that guesses ahead", case, at("out.gguf"))
+
+    case = case_of("ct-int8")
+    tensors = {n: ["BF16", [], "803e"] if n.endswith("_scale") else t for n, t in case["tensors"].items()}  # 0.25
+    got = convert("a scale for all", {**case, "tensors": tensors}, "--type", "F32")
+    codes = weights("model.layers.0.mlp.up_proj.weight", "I8", [96, 64])
+    check("a scale for all", got and list(floats(got[1]["blk.0.ffn_up.weight"][2])) == [x / 4 for x in struct.unpack("6144b", codes)])
 
 
 def test_ranker():
@@ -380,7 +444,7 @@ def test_broken_models():
             ("a scalar", "tensor .* has 0 dimensions, expected 1 to 4", {"tensors": {q: ["BF16", [], "0000"]}}),
             ("another scaling", 'not supported: rope scaling "sausage"',
              {"rope_parameters": {"rope_type": "sausage", "factor": 2.0}}),
-            ("another method", 'not supported: weights quantized by "bitsandbytes" ', {"quantization_config": {"quant_method": "bitsandbytes"}}),
+            ("another method", 'not supported: weights quantized by "bitsandbytes" to 4 bits', {"quantization_config": {"quant_method": "bitsandbytes"}}),
             ("three bits", 'not supported: weights quantized by "gptq" to 3 bits', {"quantization_config": {"quant_method": "gptq", "bits": 3}})):
         broken(name, 65, said + pattern, llama, **changes)
     nan = ["F32", [64, 64], "0000c07f" * 4096]
@@ -388,7 +452,8 @@ def test_broken_models():
     mixtral, expert = case_of("mixtral"), "model.layers.1.block_sparse_moe.experts.%d.w1.weight"
     broken("a missing expert", 65, said + r"tensor blk\.1\.ffn_gate_exps\.weight: of 4 experts at least one is missing", mixtral,
            tensors={expert % 2: None})
-    broken("an expert of another shape", 65, said + "tensors .* are stacked and differ in shape or type", mixtral, tensors={expert % 2: ["BF16", [64, 96]]})
+    broken("an expert of another shape", 65, said + "tensors .* are stacked and differ in shape or type",
+           mixtral, tensors={expert % 2: ["BF16", [64, 96]]})
     gptq, base = case_of("gptq"), "model.layers.1.self_attn.q_proj."
     for name, part, t, pattern in (
             ("no scales", "scales", None, "scales"), ("scales of another shape", "scales", ["F16", [3, 64]], "scales"),
@@ -404,13 +469,27 @@ def test_usage():
     write_folder(case_of("llama-bf16"), at("folder"))
     for words in ([], [at("folder")]):
         fails("%d arguments" % len(words), 64, r"usage: bodkin convert DIR OUT\.gguf \[--type TYPE\]", "convert", *words)
-    fails("another type", 64, r"not supported: writing sausage; what can be written is F32, .*", "convert", at("folder"), at("out.gguf"), "--type", "sausage")
+    fails(
+    "another type",
+    64,
+    r"not supported: writing sausage; what can be written is F32, .*",
+    "convert",
+    at("folder"),
+    at("out.gguf"),
+    "--type",
+     "sausage")
     fails("no folder", 66, r"\S+/nowhere: no such folder", "convert", at("nowhere"), at("out.gguf"))
     fails("a file", 66, r"\S+/config\.json: no such folder", "convert", at("folder/config.json"), at("out.gguf"))
     same = os.path.join(at("folder"), "model.safetensors")
     fails("the output is the input", 64, r"\S+: this is a file that is read; write to another", "convert", at("folder"), same)
     os.remove(same)
-    fails("no weights", 66, r"\S+/folder: no model\.safetensors in it \(other formats of weights are not supported\)", "convert", at("folder"), at("out.gguf"))
+    fails(
+    "no weights",
+    66,
+    r"\S+/folder: no model\.safetensors in it \(other formats of weights are not supported\)",
+    "convert",
+    at("folder"),
+     at("out.gguf"))
     os.remove(os.path.join(at("folder"), "config.json"))
     fails("no configuration", 66, r"\S+/config\.json: No such file or directory", "convert", at("folder"), at("out.gguf"))
 
@@ -420,7 +499,7 @@ def main():
         sys.exit("%s: no such program; make builds it" % cli.BODKIN)
     cli.tmp = os.path.realpath(tempfile.mkdtemp(prefix="bodkin-hf-"))
     try:
-        for test in (test_cases, test_codes, test_awq, test_same, test_ranker, test_broken_files, test_broken_models, test_usage):
+        for test in (test_cases, test_codes, test_awq, test_same, test_other_ways, test_ranker, test_broken_files, test_broken_models, test_usage):
             try:
                 test()
             except Exception as e:  # the others still run

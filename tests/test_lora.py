@@ -5,8 +5,8 @@
 
 The reference is arithmetic on files: a copy of the model whose matrices are W + X * alpha / rank * B A, in F32, must give
 the logits that the model and its adapter give (--exact). So it is for every shape of layer: plain, normed behind, joined
-q k v, joined gate and up, experts beside dense parts. tests/lora has what other programs wrote and computed: see
-golden_cases. Standard library only. Prints 'N passed, N failed, N skipped' last; exit 1 if any failed.
+q k v, joined gate and up, experts beside dense parts. tests/lora has what other programs wrote and computed.
+Standard library only. Prints 'N passed, N failed, N skipped' last; exit 1 if any failed.
 SPDX-License-Identifier: MIT
 """
 import json
@@ -24,6 +24,7 @@ from test_families import F16, F32, record, values  # noqa: E402
 
 Q8_0 = 8
 RANK = 4
+LORAS = os.path.join(ROOT, "tests/lora")
 FAMILIES = os.path.join(ROOT, "tests/families")
 KEPT = [n + "/" + n + "-f16.gguf" for n in ("gptneox-sequential", "phi3-longrope-long", "granite-moe", "deepseek2-lite", "falcon-7b",
                                             "distilbert")]
@@ -167,6 +168,26 @@ def test_shapes():
         same(name, path, model, [adapter(model, of, "a.gguf")], [(of, 2)], 2e-5)
         if "moe" in name: # the longest tapes
             same(name + ", sixteen", path, model, [adapter(model, of, "a.gguf") + "=0.0625"] * 16, [(of, 2)], 2e-5)
+
+
+def test_golden():
+    """Adapters as published ones come (tools/make_lora.py), on models as users convert them, against transformers."""
+    names = sorted(n[:-5] for n in os.listdir(LORAS) if n.endswith(".json"))
+    check("golden adapters", len(names) >= 3, names)
+    for name in names:
+        path, lora = os.path.join(cli.tmp, name + ".gguf"), os.path.join(LORAS, name + ".gguf")
+        works("convert " + name, "convert", os.path.join(FAMILIES, name), path)
+        with open(os.path.join(LORAS, name + ".json")) as f:
+            golden = json.load(f)
+        asked = "".join(json.dumps({"id": i, "ids": c["ids"], "positions": [-1], "top": 304}) + "\n" for i, c in enumerate(golden["cases"]))
+        for way, allowed in ((("--exact",), 1e-4), ((), 5e-2)):
+            p = run("eval", "-m", path, "--lora", "%s=%g" % (lora, golden["scale"]), *way, stdin=asked.encode())
+            check("%s %s" % (name, way), p.returncode == 0, p.stderr)
+            for a in map(json.loads, p.stdout.splitlines()):
+                got, want = a["logits"][0], golden["cases"][a["id"]]
+                row = dict(zip(got["top_ids"], got["top_values"]))
+                worst = max(abs(row.get(t, math.inf) - v) for t, v in zip(want["top_ids"], want["top_logits"]))
+                check("%s %s: logits of prompt %d" % (name, way, a["id"]), worst < allowed, worst)
 
 
 def test_scales():
@@ -322,7 +343,7 @@ def main():
         sys.exit("%s: no such program; make builds it" % cli.BODKIN)
     cli.tmp = os.path.realpath(cli.tempfile.mkdtemp(prefix="bodkin-lora-"))
     try:
-        for test in (test_shapes, test_scales, test_formats, test_same_bits, test_memory, test_commands, test_refused):
+        for test in (test_golden, test_shapes, test_scales, test_formats, test_same_bits, test_memory, test_commands, test_refused):
             before = count["failed"]
             test()
             failed = count["failed"] - before

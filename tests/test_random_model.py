@@ -23,9 +23,9 @@ def check(name, good, shown=""):
         print("FAILED: %s: %s" % (name, shown))
 
 
-def make(mix, out, *options):
+def make(mix, out, *options, shape="tiny-test"):
     tool = os.path.join(ROOT, "tools", "make_random_model.py")
-    return subprocess.run([sys.executable, tool, "tiny-test", mix, out, *options], capture_output=True, text=True)
+    return subprocess.run([sys.executable, tool, shape, mix, out, *options], capture_output=True, text=True)
 
 
 def main():
@@ -42,6 +42,12 @@ def main():
                     check("%s %s" % (mix, t.name), abs(z.mean()) < 0.05 and 0.9 < z.std() < 1.1, (z.mean(), z.std()))
             make(mix, again)
             check(mix + " is the same again", open(path, "rb").read() == open(again, "rb").read())
+        for mix in ("Q4_K_M", "Q8_0"):
+            made = make(mix, path, shape="moe-test")
+            verified = subprocess.run([PROGRAM, "verify", path], capture_output=True, text=True)
+            check(mix + " with experts is sound", made.returncode == verified.returncode == 0, made.stderr + verified.stdout + verified.stderr)
+            experts = [t for t in gguf.GGUFReader(path).tensors if len(t.shape) == 3]
+            check(mix + " has experts", len(experts) == 6 and all(t.shape[2] == 8 for t in experts), experts)
         make("Q4_K_M", path, "--layers", "2", "--context", "512")
         info = subprocess.run([PROGRAM, "info", path], capture_output=True, text=True).stdout
         check("layers and context as asked for", "2 layers" in info and "made for 512" in info, info)

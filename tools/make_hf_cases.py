@@ -129,6 +129,9 @@ CASES = {
     "gemma": ("GemmaConfig", "GemmaForCausalLM", small(head_dim=32), "BF16", "auto"),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", small(head_dim=32, sliding_window=32), "BF16", "auto"),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, final_logit_softcapping=30.0), "BF16", "auto"),
+    "gemma3-linear": ("Gemma3TextConfig", "Gemma3ForCausalLM", small(head_dim=32, sliding_window=32, rope_parameters={
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}), "BF16", "auto"),  # of F16 it would add 1 in half precision
     "gemma-embedding": ("Gemma3TextConfig", "Gemma3TextModel", small(head_dim=32, sliding_window=32, use_bidirectional_attention=False), "F32",
                         "auto"),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", small(tie_word_embeddings=True), "BF16", "auto"),
@@ -231,7 +234,8 @@ def converted(path, out, kind, known):
     tensors = {}
     for t in reader.tensors:
         shape, data = [int(n) for n in t.shape], {t.name: t.data}
-        if settings.get("position_embedding_type") == "alibi" and "ffn_up" in t.name and len(shape) > 1:  # gate and up: readers take them apart, too
+        if settings.get("position_embedding_type") == "alibi" and "ffn_up" in t.name and len(
+            shape) > 1:  # gate and up: readers take them apart, too
             shape[1] //= 2
             data = {t.name.replace("up", "gate"): t.data[:shape[1]], t.name: t.data[shape[1]:]}
         for n, d in data.items():

@@ -252,6 +252,11 @@ def make_spm():
         return t
 
     save_fast("llama2-json", fast(True, ("<unk>", "<s>", "</s>")), config, None, old_merges)
+
+    def gaps(tree):  # as some old converters left them: a piece in ten is made by no merge, and others in another order
+        tree["model"]["merges"] = [m for m in tree["model"]["merges"] if vocab["".join(m)] % 10][::-1]
+
+    save_fast("llama2-gaps", fast(True, ("<unk>", "<s>", "</s>")), config, None, gaps)
     t = fast(False, ("<unk>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>"))
     t.add_tokens([AddedToken("<tool>", normalized=False)])
     save_fast("gemma", t, {**config, "tokenizer_class": "GemmaTokenizer"}, {"tokenizer.model": raw, "generation_config.json": {"eos_token_id": [2, 803]}})

@@ -14,10 +14,11 @@ static void bert_forward(struct tape *t, const struct model *m) { block_encoder(
 #define BERT_OFFSET(first, rest) "model_type=roberta*" first rest "|model_type='xlm-roberta'*" first rest
 static const struct hf bert_hf = {
   .classes = "BertModel BertForMaskedLM BertForSequenceClassification CamembertModel RobertaModel RobertaForSequenceClassification "
-             "XLMRobertaModel XLMRobertaForSequenceClassification DistilBertModel DistilBertForMaskedLM DistilBertForSequenceClassification",
+             "XLMRobertaModel XLMRobertaForSequenceClassification DistilBertModel DistilBertForMaskedLM "
+             "DistilBertForSequenceClassification",
   .prefixes = "bert roberta distilbert", .layer = "encoder.layer",
   .left_out = "cls.predictions cls.seq_relationship vocab_transform vocab_layer_norm vocab_projector lm_head.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY
+  .keys = HF_ENCODER_KEYS
     "context_length u " BERT_OFFSET("max_position_embeddings", "-pad_token_id-1") "|max_position_embeddings\n"
     "attention.layer_norm_epsilon f layer_norm_eps|0.000000000001\n",
   .tensors = HF_ENCODER

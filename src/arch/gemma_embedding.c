@@ -8,7 +8,8 @@ static bool gemma_embedding_check(struct model *m, struct bk_error *e) {
 }
 
 static const struct hf gemma_embedding_hf = {
-  .classes = "Gemma3TextModel", .prefixes = "model", .layer = "layers", .more = hf_decoder, .keys = HF_GEMMA3_KEYS, .tensors = HF_GEMMA_NORMS};
+  .classes = "Gemma3TextModel", .prefixes = "model", .layer = "layers", .more = hf_decoder,
+  .keys = HF_GEMMA3_KEYS, .tensors = HF_GEMMA_NORMS};
 
 static const struct arch arch_gemma_embedding = {
   .name = "gemma-embedding", .keys = gemma3_keys, .tensors = gemma_embedding_tensors, .rope_neox = true, .check = gemma_embedding_check,

@@ -9,7 +9,7 @@ static void gte_forward(struct tape *t, const struct model *m) { block_encoder(t
 static const struct hf gte_hf = {
   .classes = "NewModel NewForMaskedLM NewForSequenceClassification GteModel GteForMaskedLM GteForSequenceClassification",
   .prefixes = "new gte", .layer = "encoder.layer", .left_out = "lm_head.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY,
+  .keys = HF_ENCODER_KEYS,
   .tensors = HF_ENCODER
     "pooler.dense cls if:class=NewForSequenceClassification|class=GteForSequenceClassification\n"
     "classifier cls.output\n"

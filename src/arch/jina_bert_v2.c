@@ -43,7 +43,7 @@ static void jina_bert_v2_forward(struct tape *t, const struct model *m) { block_
 
 static const struct hf jina_bert_v2_hf = {
   .classes = "JinaBertModel JinaBertForMaskedLM", .prefixes = "bert", .layer = "encoder.layer", .left_out = "pooler. cls.",
-  .keys = HF_ENCODER_KEYS HF_TYPES_KEY,
+  .keys = HF_ENCODER_KEYS,
   .tensors = HF_ENCODER
     ".attention.self.query .attn_q\n"
     ".attention.self.key .attn_k\n"

@@ -15,7 +15,8 @@ static void phi3_forward(struct tape *t, const struct model *m) { block_forward(
 static const struct hf phi3_hf = {
   .classes = "Phi3ForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
   .keys = "rope.scaling.type s \n"
-          "rope.scaling.original_context_length u rope.original_max_position_embeddings|original_max_position_embeddings|max_position_embeddings\n"
+          "rope.scaling.original_context_length u rope.original_max_position_embeddings|original_max_position_embeddings|"
+            "max_position_embeddings\n"
           "rope.dimension_count u rope.partial_rotary_factor*hidden_size/num_attention_heads|"
             "partial_rotary_factor*hidden_size/num_attention_heads|hidden_size/num_attention_heads\n"
           "attention.sliding_window u sliding_window|0\n",

@@ -31,7 +31,8 @@ static void stablelm_forward(struct tape *t, const struct model *m) {
 static const struct hf stablelm_hf = {
   .classes = "StableLmForCausalLM StableLMEpochForCausalLM", .prefixes = "model", .layer = "layers", .more = hf_decoder,
   .keys = "rope.dimension_count u rope.partial_rotary_factor*hidden_size/num_attention_heads|"
-            "partial_rotary_factor*hidden_size/num_attention_heads|rope_pct*hidden_size/num_attention_heads|0.25*hidden_size/num_attention_heads\n"
+            "partial_rotary_factor*hidden_size/num_attention_heads|rope_pct*hidden_size/num_attention_heads|"
+            "0.25*hidden_size/num_attention_heads\n"
           "use_parallel_residual b use_parallel_residual|1\n"
           "attention.layer_norm_epsilon f layer_norm_eps|norm_eps\n"
           "attention.layer_norm_rms_epsilon f \n",

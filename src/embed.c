@@ -1,0 +1,869 @@
+/* embed.c -- lines of text -> vectors or scores, in the order of the lines and in constant memory.
+ *
+ * A round takes the lines that are there (at most EMBED_LINES, about EMBED_FILL bytes), tokenises them on all threads, cuts
+ * them into pieces that fit the model, and lets the engine run the pieces sorted by length; identical lines are computed
+ * once. A piece stands in a frame: ids before and behind it. What comes out of a line depends on nothing but the line.
+ * SPDX-License-Identifier: MIT */
+
+enum {
+  EMBED_LINE = 16 << 20,   // bytes of a line at most
+  EMBED_LINES = 1024,      // of a round
+  EMBED_FILL = 1 << 20,    // bytes of a round, but for its last line; where a line may have many pieces a sixteenth
+  EMBED_READ = 256 << 10,  // bytes asked for at once
+  EMBED_PROMPT = 16 << 10, // bytes of a prompt at most
+  EMBED_SHORT = 16 << 10,  // bytes of a text that any thread may tokenise; longer ones go one by one
+  EMBED_PARTS = 16384,     // sentences or windows of one line at most
+  EMBED_WIDE = 64,         // lines of a round that keeps a vector for every token
+  EMBED_SLOTS = 128,       // sequences side by side, of an encoder
+  EMBED_CHUNK = 16         // texts or lines that a thread takes at once
+};
+
+/* ---- lines ---- */
+
+struct embed_input {
+  const char *const *paths; // (n_paths) "-": standard input
+  int n_paths, at;          // at: the next to open
+  int fd;                   // -1: none is open
+  char *text;               // (EMBED_FILL + EMBED_LINE + EMBED_READ)
+  size_t beg, end, looked;  // text[beg .. end) is not taken yet; `looked` bytes of it hold no line end
+  bool too_long;            // what came before on this line was dropped
+  uint64_t bytes, total;    // taken; of the inputs, if all are files
+};
+
+enum embed_state { EMBED_TAKEN, EMBED_LATER, EMBED_END }; // a line; none as yet; none any more
+
+static const size_t embed_input_bytes = (size_t)EMBED_FILL + EMBED_LINE + EMBED_READ;
+
+/* How large the inputs are together; 0: nobody knows. */
+static bool embed_input_open(struct embed_input *in, const char *const *paths, int n_paths, struct arena *a, struct bk_error *e) {
+  static const char *const standard[] = {"-"};
+  *in = (struct embed_input){.paths = n_paths ? paths : standard, .n_paths = n_paths ? n_paths : 1, .fd = -1};
+  in->text = arena_raw(a, embed_input_bytes, 1, 64);
+  bool known = true;
+  for (int i = 0; i < in->n_paths; i++) {
+    uint64_t bytes;
+    int fd = os_open_stream(in->paths[i], &bytes, e);
+    if (fd < 0) return false;
+    os_close(fd);
+    known = known && bytes;
+    in->total += bytes;
+  }
+  if (!known) in->total = 0;
+  return in->text || err_set(e, ERR_OS, "no memory for lines");
+}
+
+/* The next line, without its end. wait: until there is one. Its bytes live until the next embed_input_turn. */
+static enum embed_state embed_input_take(struct embed_input *in, bool wait, struct str *line, bool *too_long, struct bk_error *e) {
+  for (;;) {
+    char *beg = in->text + in->beg, *stop = memchr(beg + in->looked, '\n', in->end - in->beg - in->looked);
+    in->looked = in->end - in->beg;
+    bool rest = in->fd < 0 && (in->looked || in->too_long); // a last line without an end
+    if (stop || rest) {
+      *line = (struct str){beg, stop ? (size_t)(stop - beg) : in->looked};
+      *too_long = in->too_long || line->len > EMBED_LINE;
+      in->beg += line->len + (stop != NULL);
+      in->bytes += line->len + (stop != NULL);
+      in->looked = 0;
+      in->too_long = false;
+      if (line->len && line->ptr[line->len - 1] == '\r') line->len--;
+      return EMBED_TAKEN;
+    }
+    uint64_t bytes;
+    if (in->fd < 0 && in->at == in->n_paths) return EMBED_END;
+    if (in->fd < 0 && (in->fd = os_open_stream(in->paths[in->at++], &bytes, e)) < 0) return EMBED_END;
+    if (in->looked > EMBED_LINE) {
+      in->too_long = true;
+      in->bytes += in->looked;
+      in->end = in->beg;
+      in->looked = 0;
+    }
+    if (!wait && (in->end == embed_input_bytes || !os_ready(in->fd))) return EMBED_LATER;
+    size_t room = embed_input_bytes - in->end;
+    int64_t n = os_read(in->fd, in->text + in->end, room < EMBED_READ ? room : EMBED_READ);
+    if (n < 0) err_set(e, ERR_IO, "%s: %s", in->paths[in->at - 1], strerror(errno));
+    if (n <= 0) {
+      os_close(in->fd);
+      in->fd = -1;
+    } else {
+      in->end += (size_t)n;
+    }
+    if (e->code) return EMBED_END;
+  }
+}
+
+/* Lines taken so far are done with. */
+static void embed_input_turn(struct embed_input *in) {
+  memmove(in->text, in->text + in->beg, in->end - in->beg);
+  if (in->beg > 4u * EMBED_FILL) os_forget(in->text + in->end - in->beg, in->beg); // after a very long line
+  in->end -= in->beg;
+  in->beg = 0;
+}
+
+/* ---- a round ---- */
+
+enum embed_cut { EMBED_CUT_ERROR, EMBED_CUT_END, EMBED_CUT_START }; // what becomes of a line that does not fit
+
+struct embed_options {
+  enum pooling pooling;     // POOL_NONE: a vector for every token
+  enum embed_cut cut;
+  int window, overlap;      // ids of a piece with its frame, ids that two neighbours share; 0: one piece
+  bool sentences;           // a line's sentences are texts of their own
+  bool scores;              // a ranker's
+  /* Every text begins with the prompt, whose spans, if any, may hold control tokens, and stands between front and back. */
+  struct str prompt;
+  const struct token_span *spans;
+  int n_spans;
+  const int32_t *front, *back; // (n_front), (n_back)
+  int n_front, n_back;
+  int32_t type;             // of what stands behind the front
+};
+
+struct embed_text {         // a line, or a sentence of one
+  struct str text;
+  bool valid;               // UTF-8
+  int32_t *ids;             // (bound) without the frame, with the prompt
+  size_t bound;
+  int n, cut;               // ids; those that were cut off
+  int piece, n_pieces, tokens; // tokens: computed, frames included
+};
+
+struct embed_line {
+  struct str text;
+  int64_t index;
+  int same;                 // an earlier line of the round with the same bytes; its own number if there is none
+  int text_at, n_texts;
+  struct bk_error error;
+};
+
+struct embed_piece {
+  int line, text, from, n;  // ids of the text
+  float *vector;            // (n_out), of every token (tokens, n_out); of a ranker one score
+};
+
+struct embed_slot {
+  struct request request;
+  struct pool pool;
+  int32_t *ids, *types;     // (context)
+  struct embed *embed;
+  struct embed_piece *piece; // NULL: free
+};
+
+struct embed {
+  struct engine *engine;
+  struct embed_options options;
+  struct arena memory;      // as reserved
+  int n_out;                // floats of a vector
+  struct embed_line *lines; // (EMBED_LINES)
+  struct embed_text *texts; // (max_texts)
+  struct embed_piece *pieces; // (max_pieces)
+  uint64_t *order;          // (max_pieces)
+  int n_lines, n_texts, n_pieces, max_texts, max_pieces, max_lines;
+  size_t fill;
+  uint16_t *seen;           // (4 * EMBED_LINES) hash table: line + 1
+  struct arena ids, vectors; // of the round
+  struct arena long_text;   // scratch for one of EMBED_LINE bytes
+  struct arena *scratch;    // (threads) for texts of EMBED_SHORT bytes
+  bool *wanted;             // (context)
+  struct embed_slot *slots; // (n_slots)
+  int n_slots;
+  int64_t index;            // of the next line
+};
+
+/* ---- what reads a text ---- */
+
+/* The engine's options for this work, where the user left them open: many sequences side by side, steps that stay in the cache. */
+static void embed_engine_options(struct engine_options *o, int64_t tokens) {
+  o->n_sequences = EMBED_SLOTS;
+  o->rows = tokens > 0 ? (int)tokens : 512;
+  if (tokens > 0 && tokens < o->chunk) o->chunk = (int)tokens;
+}
+
+/* Bytes of the scratch that a text of that many bytes may need: a copy with its prompt, bad bytes replaced, and tokenising. */
+static size_t embed_scratch_bytes(const struct vocab *v, size_t text) {
+  size_t copy = text + EMBED_PROMPT;
+  return copy + token_scratch(v, copy) + 256;
+}
+
+static size_t embed_ids_bytes(const struct vocab *v, size_t text, int prompt) {
+  return sizeof(int32_t) * token_bound(v, text + (size_t)prompt) + 16;
+}
+
+static bool embed_open_slots(struct embed *b, struct arena *a) {
+  const struct engine *g = b->engine;
+  size_t context = (size_t)g->options.n_context;
+  b->n_slots = g->options.n_sequences;
+  b->slots = ARENA_NEW(a, struct embed_slot, (size_t)b->n_slots);
+  b->wanted = ARENA_NEW(a, bool, context);
+  bool ok = b->slots && b->wanted;
+  for (int i = 0; ok && i < b->n_slots; i++) {
+    struct embed_slot *s = &b->slots[i];
+    s->embed = b;
+    s->ids = arena_raw(a, 2 * context, sizeof *s->ids, 16);
+    s->types = s->ids + context;
+    ok = s->ids && pool_new(&s->pool, b->options.pooling, b->n_out, a);
+  }
+  if (ok && !g->model.hp.causal) b->wanted[0] = true;
+  return ok;
+}
+
+/* Memory for rounds; nothing is reserved after it. The options' strings and ids must outlive b. */
+static bool embed_open(struct embed *b, struct engine *g, const struct embed_options *o, struct bk_error *e) {
+  const struct vocab *v = g->model.vocab;
+  const size_t context = (size_t)g->options.n_context, threads = (size_t)g->cpu.pool.n_threads;
+  *b = (struct embed){.engine = g, .options = *o, .n_out = o->scores ? 1 : (int)g->model.hp.n_embd};
+  if (!v) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
+  if (o->scores && g->model.hp.n_labels < 1) return err_set(e, ERR_DATA, "not supported: scores; the model has no ranker's head");
+  if (o->prompt.len > EMBED_PROMPT)
+    return err_set(e, ERR_USAGE, "a prompt of %zu bytes, at most %d are allowed", o->prompt.len, EMBED_PROMPT);
+  const bool split = o->window || o->sentences;
+  b->max_lines = o->pooling == POOL_NONE ? EMBED_WIDE : EMBED_LINES;
+  b->fill = split ? EMBED_FILL / 16 : EMBED_FILL;
+  b->max_texts = o->sentences ? EMBED_FILL / 32 + EMBED_PARTS : EMBED_LINES;
+  b->max_pieces = split ? EMBED_FILL / 8 + EMBED_PARTS : EMBED_LINES;
+  const size_t floats = (size_t)b->n_out * (size_t)(o->pooling == POOL_NONE ? (int)context * EMBED_WIDE : b->max_pieces);
+  const size_t once = embed_scratch_bytes(v, EMBED_LINE), each = embed_scratch_bytes(v, EMBED_SHORT);
+  const size_t ids = embed_ids_bytes(v, 4 * EMBED_FILL + EMBED_LINE, 0) + (size_t)b->max_texts * embed_ids_bytes(v, 0, (int)o->prompt.len);
+  const size_t slots = (size_t)g->options.n_sequences * (context * 8 + (size_t)b->n_out * 8 + sizeof(struct embed_slot) + 64);
+  b->memory = os_reserve(EMBED_LINES * (sizeof(struct embed_line) + 8) + (size_t)b->max_texts * sizeof(struct embed_text) +
+                         (size_t)b->max_pieces * (sizeof(struct embed_piece) + 8) + floats * 4 + (size_t)b->max_pieces * 64 + once +
+                         threads * (each + 64) + ids + slots + context + (1 << 16), e);
+  struct arena a = b->memory;
+  if (!a.beg) return false;
+  b->lines = arena_raw(&a, EMBED_LINES, sizeof *b->lines, 16);
+  b->texts = arena_raw(&a, (size_t)b->max_texts, sizeof *b->texts, 16);
+  b->pieces = arena_raw(&a, (size_t)b->max_pieces, sizeof *b->pieces, 16);
+  b->order = arena_raw(&a, (size_t)b->max_pieces, sizeof *b->order, 16);
+  b->seen = ARENA_NEW(&a, uint16_t, 4 * EMBED_LINES);
+  b->scratch = ARENA_NEW(&a, struct arena, threads);
+  bool ok = b->lines && b->texts && b->pieces && b->order && b->seen && b->scratch && embed_open_slots(b, &a);
+  for (size_t i = 0; i <= threads + 2 && ok; i++) {
+    size_t bytes = i < threads ? each : i == threads ? once : i == threads + 1 ? ids : floats * 4 + (size_t)b->max_pieces * 16;
+    char *p = arena_raw(&a, bytes, 1, 64);
+    struct arena part = {p, p ? p + bytes : p};
+    *(i < threads ? &b->scratch[i] : i == threads ? &b->long_text : i == threads + 1 ? &b->ids : &b->vectors) = part;
+    ok = p != NULL;
+  }
+  return ok || err_set(e, ERR_OS, "no memory for lines in flight");
+}
+
+static void embed_close(struct embed *b) { os_release(b->memory); }
+
+/* ---- tokenising ---- */
+
+/* The text with its prompt in front, and U+FFFD for every byte that is no UTF-8. */
+static bool embed_copy(const struct embed *b, const struct embed_text *t, struct arena *a, struct str *out) {
+  struct buf to = {arena_raw(a, t->bound, 1, 1), 0, t->bound, false};
+  if (!to.ptr) return false;
+  buf_put(&to, b->options.prompt);
+  if (t->valid) buf_put(&to, t->text);
+  for (size_t at = 0, beg = 0; !t->valid && at < t->text.len; beg = at)
+    buf_put(&to, utf8_decode(t->text, &at) == UTF8_BAD ? STR("\xEF\xBF\xBD") : str_slice(t->text, beg, at));
+  *out = buf_str(&to);
+  return !to.full;
+}
+
+static bool embed_encode(struct embed *b, struct embed_text *t, struct arena scratch) {
+  const struct embed_options *o = &b->options;
+  const struct vocab *v = b->engine->model.vocab;
+  struct bk_error *e = &b->lines[t->piece].error; // until there are pieces: whose text it is
+  struct str s = t->text;
+  struct token_options options = {false, o->n_spans > 0};
+  if ((o->prompt.len || !t->valid) && !embed_copy(b, t, &scratch, &s)) return err_set(e, ERR_OS, "no memory for a line");
+  return token_encode_spans(v, s, o->spans, o->n_spans, options, scratch, t->ids, (int)token_bound(v, t->bound), &t->n, e);
+}
+
+static void embed_encode_some(void *context, int phase, int chunk, int thread) {
+  struct embed *b = context;
+  (void)phase;
+  for (int i = chunk * EMBED_CHUNK; i < b->n_lines && i < (chunk + 1) * EMBED_CHUNK; i++) {
+    const struct embed_line *l = &b->lines[i];
+    for (int k = 0; k < l->n_texts; k++) // one that is too long for a thread waits
+      if (b->texts[l->text_at + k].bound <= EMBED_SHORT) embed_encode(b, &b->texts[l->text_at + k], b->scratch[thread]);
+  }
+}
+
+/* A text's places for its ids. */
+static bool embed_add_text(struct embed *b, int line, struct str s) {
+  struct embed_line *l = &b->lines[line];
+  const struct vocab *v = b->engine->model.vocab;
+  if (l->n_texts == EMBED_PARTS || b->n_texts == b->max_texts)
+    return err_set(&l->error, ERR_DATA, "the line has more than %d sentences", EMBED_PARTS);
+  struct embed_text *t = &b->texts[b->n_texts];
+  *t = (struct embed_text){.text = s, .valid = utf8_valid(s), .piece = line};
+  t->bound = s.len * (t->valid ? 1 : 3) + b->options.prompt.len;
+  if (t->bound > EMBED_LINE)
+    return err_set(&l->error, ERR_DATA, "the line has %zu bytes with its prompt, at most %d are allowed", t->bound, EMBED_LINE);
+  t->ids = arena_raw(&b->ids, token_bound(v, t->bound), sizeof *t->ids, sizeof *t->ids);
+  if (!t->ids) return err_set(&l->error, ERR_OS, "no memory for the ids of a line");
+  b->n_texts++;
+  l->n_texts++;
+  return true;
+}
+
+/* The end of the sentence that begins at `at`: behind a full stop, a question or exclamation mark (ASCII's with white space
+ * behind it, and after closing quotes and brackets), else of the text. */
+static size_t embed_sentence(struct str s, size_t at) {
+  while (at < s.len) {
+    uint32_t c = utf8_decode(s, &at);
+    if (c == 0x3002 || c == 0xFF01 || c == 0xFF1F) return at;
+    if (c != '.' && c != '!' && c != '?' && c != 0x2026) continue;
+    while (at < s.len && strchr(".!?\"')]", s.ptr[at]) && s.ptr[at]) at++;
+    if (at == s.len || s.ptr[at] == ' ' || s.ptr[at] == '\t') return at;
+  }
+  return s.len;
+}
+
+static void embed_add_texts(struct embed *b, int line) {
+  struct embed_line *l = &b->lines[line];
+  l->text_at = b->n_texts;
+  if (!b->options.sentences) embed_add_text(b, line, l->text);
+  for (size_t at = 0, end; b->options.sentences && !l->error.code; at = end) {
+    while (at < l->text.len && (l->text.ptr[at] == ' ' || l->text.ptr[at] == '\t')) at++;
+    if (at == l->text.len && l->n_texts) return;
+    end = embed_sentence(l->text, at);
+    if (!embed_add_text(b, line, str_slice(l->text, at, end))) return;
+  }
+}
+
+/* Takes a line into the round; an identical one's answer serves for it. */
+static void embed_add(struct embed *b, struct str text, bool too_long) {
+  const int i = b->n_lines++;
+  const uint32_t mask = 4 * EMBED_LINES - 1;
+  struct embed_line *l = &b->lines[i];
+  l->text = text;
+  l->index = b->index++;
+  l->same = i;
+  l->text_at = b->n_texts;
+  l->n_texts = 0;
+  l->error.code = 0;
+  if (too_long) {
+    err_set(&l->error, ERR_DATA, "the line is longer than %d bytes", EMBED_LINE);
+    return;
+  }
+  for (uint32_t at = (uint32_t)str_hash(text) & mask;; at = (at + 1) & mask) {
+    if (!b->seen[at]) {
+      b->seen[at] = (uint16_t)(i + 1);
+      embed_add_texts(b, i);
+      return;
+    }
+    if (str_eq(b->lines[b->seen[at] - 1].text, text)) {
+      l->same = b->seen[at] - 1;
+      return;
+    }
+  }
+}
+
+/* ---- pieces ---- */
+
+static bool embed_add_piece(struct embed *b, struct embed_text *t, int line, int from, int n) {
+  const struct embed_options *o = &b->options;
+  const int frame = o->n_front + o->n_back;
+  size_t floats = (size_t)b->n_out * (size_t)(o->pooling == POOL_NONE ? n + frame : 1);
+  struct embed_piece *p = &b->pieces[b->n_pieces];
+  if (b->n_pieces == b->max_pieces || !(p->vector = arena_raw(&b->vectors, floats, sizeof(float), 16)))
+    return err_set(&b->lines[line].error, ERR_DATA, "the line gives more than %d pieces", EMBED_PARTS);
+  p->line = line;
+  p->text = (int)(t - b->texts);
+  p->from = from;
+  p->n = n;
+  b->order[b->n_pieces] = (uint64_t)(UINT32_MAX - (uint32_t)n) << 32 | (uint32_t)b->n_pieces; // the longest first
+  b->n_pieces++;
+  t->n_pieces++;
+  t->tokens += n + frame;
+  return true;
+}
+
+/* Cuts a text to what the model can take at once. */
+static bool embed_cut_text(struct embed *b, struct embed_text *t) {
+  const struct embed_options *o = &b->options;
+  const int line = t->piece, frame = o->n_front + o->n_back, context = b->engine->options.n_context;
+  const int room = (o->window ? o->window : context) - frame, step = room - o->overlap;
+  struct bk_error *e = &b->lines[line].error;
+  int from = 0;
+  t->piece = b->n_pieces;
+  if (t->n + frame == 0) return err_set(e, ERR_DATA, "the line has no tokens");
+  if (!o->window && t->n > room) {
+    if (o->cut == EMBED_CUT_ERROR)
+      return err_set(e, ERR_DATA, "the line has %d tokens, the context holds %d", t->n + frame, context);
+    t->cut = t->n - room;
+    from = o->cut == EMBED_CUT_START ? t->cut : 0;
+    t->n = room;
+  }
+  if (o->window && t->n > room && (t->n - room - 1) / step + 2 > EMBED_PARTS)
+    return err_set(e, ERR_DATA, "the line has %d tokens, more than %d windows", t->n, EMBED_PARTS);
+  for (int at = 0;; at += step) {
+    int n = t->n - at < room ? t->n - at : room;
+    if (!embed_add_piece(b, t, line, from + at, n)) return false;
+    if (at + n == t->n) return true;
+  }
+}
+
+static int32_t embed_take_score(struct request *r, int position, const float *labels) {
+  struct embed_slot *s = r->context;
+  const struct hparams *hp = &s->embed->engine->model.hp;
+  if (position == pool_score_position(hp, r->n_prompt)) s->piece->vector[0] = pool_score(hp, labels);
+  return -1;
+}
+
+static void embed_start(struct embed *b, struct embed_slot *s, struct embed_piece *p) {
+  const struct embed_options *o = &b->options;
+  const int n = o->n_front + p->n + o->n_back;
+  s->piece = p;
+  memcpy(s->ids, o->front, sizeof *s->ids * (size_t)o->n_front);
+  memcpy(s->ids + o->n_front, b->texts[p->text].ids + p->from, sizeof *s->ids * (size_t)p->n);
+  memcpy(s->ids + o->n_front + p->n, o->back, sizeof *s->ids * (size_t)o->n_back);
+  for (int i = 0; i < n && o->type; i++) s->types[i] = i < o->n_front ? 0 : o->type;
+  s->request = (struct request){.ids = s->ids, .types = o->type ? s->types : NULL, .n_prompt = n, .n_max = n, .context = s};
+  if (o->scores) s->request.wanted = b->wanted, s->request.logits = embed_take_score;
+  else s->request.pool = &s->pool;
+  pool_clear(&s->pool);
+  s->pool.rows = p->vector;
+  if (engine_submit(b->engine, &s->request, &b->lines[p->line].error)) return;
+  s->piece = NULL;
+}
+
+static void embed_finish(struct embed *b, struct embed_slot *s) {
+  struct embed_piece *p = s->piece;
+  size_t n = s->pool.kind == POOL_NONE ? (size_t)s->request.n_prompt * (size_t)b->n_out : (size_t)b->n_out;
+  bool sound = b->options.scores || s->pool.kind == POOL_NONE ? pool_finite(p->vector, n) : pool_mean(&s->pool, p->vector);
+  if (!sound) err_set(&b->lines[p->line].error, ERR_DATA, "what the model gives holds a NaN or an infinity: its weights are damaged or "
+                      "not meant for this architecture");
+  s->piece = NULL;
+}
+
+/* Several pieces of a text become one: the mean of their vectors, each by its tokens. */
+static void embed_unite(struct embed *b, const struct embed_text *t) {
+  float *to = b->pieces[t->piece].vector;
+  for (int i = 0; i < b->n_out && t->n_pieces > 1 && b->options.pooling != POOL_NONE; i++) {
+    double sum = 0, weights = 0;
+    for (int k = 0; k < t->n_pieces; k++) {
+      const struct embed_piece *p = &b->pieces[t->piece + k];
+      sum += (double)p->vector[i] * p->n;
+      weights += p->n;
+    }
+    to[i] = (float)(sum / weights);
+  }
+}
+
+static int embed_compare(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Answers the lines that were added: every one has texts with vectors, or an error, or is the same as an earlier one. */
+static void embed_round(struct embed *b) {
+  int chunks = (b->n_lines + EMBED_CHUNK - 1) / EMBED_CHUNK, next = 0;
+  cpu_pool_run(&b->engine->cpu.pool, 1, &chunks, embed_encode_some, b);
+  for (int i = 0; i < b->n_texts; i++)
+    if (b->texts[i].bound > EMBED_SHORT) {
+      embed_encode(b, &b->texts[i], b->long_text);
+      os_forget(b->long_text.beg, (size_t)(b->long_text.end - b->long_text.beg));
+    }
+  for (int i = 0; i < b->n_texts; i++)
+    if (!b->lines[b->texts[i].piece].error.code) embed_cut_text(b, &b->texts[i]);
+  qsort(b->order, (size_t)b->n_pieces, sizeof *b->order, embed_compare);
+  for (bool flying = true; flying;) {
+    flying = false;
+    for (int i = 0; i < b->n_slots; i++) {
+      struct embed_slot *s = &b->slots[i];
+      if (s->piece && s->request.state == REQUEST_DONE) embed_finish(b, s);
+      while (!s->piece && next < b->n_pieces) {
+        struct embed_piece *p = &b->pieces[(uint32_t)b->order[next++]];
+        if (!b->lines[p->line].error.code) embed_start(b, s, p);
+      }
+      flying = flying || s->piece;
+    }
+    if (flying) engine_step(b->engine);
+  }
+  for (int i = 0; i < b->n_texts; i++) embed_unite(b, &b->texts[i]);
+}
+
+/* Before the next round. */
+static void embed_turn(struct embed *b) {
+  b->ids.beg = b->n_texts ? (char *)b->texts[0].ids : b->ids.beg;
+  b->vectors.beg = b->n_pieces ? (char *)b->pieces[0].vector : b->vectors.beg;
+  b->n_lines = b->n_texts = b->n_pieces = 0;
+  memset(b->seen, 0, sizeof *b->seen * 4 * EMBED_LINES);
+}
+
+/* A round of the lines that are there, at least one. False at the end of the input, or with an error. */
+static bool embed_read(struct embed *b, struct embed_input *in, struct bk_error *e) {
+  struct str line;
+  bool too_long;
+  embed_turn(b);
+  embed_input_turn(in);
+  while (b->n_lines < b->max_lines && in->beg < b->fill &&
+         embed_input_take(in, b->n_lines == 0, &line, &too_long, e) == EMBED_TAKEN)
+    embed_add(b, line, too_long);
+  if (b->n_lines && !e->code) embed_round(b);
+  return b->n_lines > 0 && !e->code;
+}
+
+/* ---- what a vector is written as ---- */
+
+enum embed_format { EMBED_JSONL, EMBED_F32, EMBED_NPY, EMBED_ARROW };
+enum embed_precision { EMBED_FLOAT32, EMBED_FLOAT16, EMBED_INT8, EMBED_BINARY, EMBED_UBINARY };
+static const char *const embed_formats[] = {"jsonl", "f32", "npy", "arrow", NULL};
+static const struct embed_element {
+  const char *name, *numpy;
+  int bits;
+} embed_elements[] = {{"float32", "<f4", 32}, {"float16", "<f2", 16}, {"int8", "|i1", 8}, {"binary", "|i1", 1}, {"ubinary", "|u1", 1}};
+
+struct embed_form {
+  enum embed_format format;
+  enum embed_precision precision;
+  bool normalise;
+  int n;               // floats of a vector that are kept
+  const float *ranges; // (2, n) of int8: what becomes -128, what 127; NULL: each vector has its own
+};
+
+static int embed_form_items(const struct embed_form *f) { // numbers of a vector as it is written
+  return embed_elements[f->precision].bits == 1 ? (f->n + 7) / 8 : f->n;
+}
+
+static size_t embed_form_bytes(const struct embed_form *f) {
+  return (size_t)embed_form_items(f) * (size_t)(embed_elements[f->precision].bits + 7) / 8;
+}
+
+/* A number with nine digits, enough to read the same float back; printf is twenty times slower. */
+static void embed_put_float(struct buf *b, float x) {
+  static const double power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13};
+  double d = x < 0 ? -(double)x : (double)x;
+  int point = 0; // digits before the point; at least -4
+  if (!(d >= 1e-5 && d < 1e8) || b->cap - b->len < 20) {
+    json_put_float(b, x);
+    return;
+  }
+  while (point < 8 && d >= power[point]) point++;
+  while (point > -4 && point <= 0 && d * power[1 - point] < 1) point--;
+  uint32_t m = (uint32_t)(d * power[9 - point] + 0.5); // the product is right to 1e-7 of the last digit
+  if (m >= 1000000000) m = 100000000, point++;
+  uint64_t fixed = ((uint64_t)m << 32) / 100000000 + 1; // 32 bits behind the point; off by at most 1, and 1e8 / 2^32 < 1
+  char *to = b->ptr + b->len;
+  if (x < 0) *to++ = '-';
+  if (point <= 0) *to++ = '0', *to++ = '.';
+  for (int i = point; i < 0; i++) *to++ = '0';
+  for (int i = 0; i < 9; i++, fixed = (fixed & UINT32_MAX) * 10) {
+    if (i == point && i) *to++ = '.';
+    *to++ = (char)('0' + (fixed >> 32));
+  }
+  while (to[-1] == '0') to--;
+  if (to[-1] == '.') to--;
+  b->len = (size_t)(to - b->ptr);
+}
+
+/* Symmetric, with a scale that each vector has for itself: cosines do not see it. The largest becomes 127. */
+static float embed_scale(const float *x, int n) {
+  float largest = 0;
+  for (int i = 0; i < n; i++) {
+    float size = x[i] < 0 ? -x[i] : x[i];
+    if (size > largest) largest = size;
+  }
+  return largest > 0 ? largest / 127 : 1;
+}
+
+/* With ranges as sentence-transformers' quantize_embeddings has it, but that what is outside of them stays at their ends. */
+static int embed_int8(const struct embed_form *f, const float *x, int i, float scale) {
+  float y = x[i] / scale, step = f->ranges ? (f->ranges[f->n + i] - f->ranges[i]) / 255 : 0;
+  if (f->ranges) y = step > 0 ? (x[i] - f->ranges[i]) / step - 128 : 0;
+  int q = (int)(f->ranges ? y : y < 0 ? y - 0.5f : y + 0.5f);
+  return !(y > -128) ? -128 : y >= 127 ? 127 : q;
+}
+
+/* One vector as bytes. */
+static void embed_put_bytes(const struct embed_form *f, const float *x, struct buf *out) {
+  const float scale = embed_scale(x, f->n);
+  const int items = embed_form_items(f);
+  if (f->precision == EMBED_FLOAT32) buf_put(out, (struct str){(const char *)x, sizeof *x * (size_t)f->n});
+  for (int i = 0; i < items && f->precision != EMBED_FLOAT32; i++) {
+    if (f->precision == EMBED_FLOAT16) {
+      uint16_t h = f32_to_f16(x[i]);
+      buf_put(out, (struct str){(const char *)&h, sizeof h});
+    } else if (f->precision == EMBED_INT8) {
+      buf_byte(out, (char)embed_int8(f, x, i, scale));
+    } else {
+      int byte = f->precision == EMBED_BINARY ? 0x80 : 0; // binary is ubinary less 128
+      for (int k = 0; k < 8 && i * 8 + k < f->n; k++)
+        if (x[i * 8 + k] > 0) byte ^= 0x80 >> k;
+      buf_byte(out, (char)byte);
+    }
+  }
+}
+
+static void embed_put_numbers(const struct embed_form *f, const float *x, struct buf *out, char *bytes) {
+  struct buf b = {bytes, 0, embed_form_bytes(f), false};
+  const int items = embed_form_items(f);
+  if (f->precision > EMBED_FLOAT16) embed_put_bytes(f, x, &b);
+  buf_byte(out, '[');
+  for (int i = 0; i < items; i++) {
+    if (i) buf_byte(out, ',');
+    if (f->precision == EMBED_FLOAT32) embed_put_float(out, x[i]);
+    else if (f->precision == EMBED_FLOAT16) embed_put_float(out, f16_to_f32(f32_to_f16(x[i])));
+    else buf_printf(out, "%d", f->precision == EMBED_UBINARY ? (uint8_t)bytes[i] : (int8_t)bytes[i]);
+  }
+  buf_byte(out, ']');
+  if (f->precision == EMBED_INT8 && !f->ranges) {
+    buf_put(out, STR(",\"scale\":"));
+    embed_put_float(out, embed_scale(x, f->n));
+  }
+}
+
+/* A vector as it is given out: cut, of length 1. to (form->n) */
+static const float *embed_shape(const struct embed_form *f, const float *x, float *to) {
+  memcpy(to, x, sizeof *x * (size_t)f->n);
+  if (f->normalise) pool_normalise(to, f->n);
+  return to;
+}
+
+/* ---- writing ---- */
+
+struct embed_writer {
+  struct embed *embed;
+  struct embed_form form;
+  FILE *out;
+  struct arena memory;  // as reserved
+  char *text;           // (cap) what the lines of a group are written to
+  size_t cap;
+  size_t *size;         // (EMBED_LINES) bytes that each line came to
+  float *vectors;       // (threads, n_out) one vector as it is given out
+  char *bytes;          // (threads, 4 * n_out)
+  double *sums;         // (threads, n_out)
+  int first, n_group;   // the group
+  size_t stride;        // bytes of a line in it
+  int64_t lines, errors, cut_lines, cut_tokens;
+  long head;            // where the head of an npy file begins; -1: it cannot be written again
+};
+
+/* The vector of a whole line, of one text or of many. */
+static const float *embed_of_line(struct embed_writer *w, const struct embed_line *l, int thread) {
+  const struct embed *b = w->embed;
+  const struct embed_text *t = &b->texts[l->text_at];
+  const float *x = b->pieces[t->piece].vector;
+  float *to = w->vectors + (size_t)thread * (size_t)b->n_out;
+  double *sum = w->sums + (size_t)thread * (size_t)b->n_out, weights = 0;
+  if (l->n_texts > 1) {
+    memset(sum, 0, sizeof *sum * (size_t)b->n_out);
+    for (int k = 0; k < l->n_texts; k++) {
+      x = b->pieces[t[k].piece].vector;
+      for (int i = 0; i < b->n_out; i++) sum[i] += (double)x[i] * t[k].n;
+      weights += t[k].n;
+    }
+    for (int i = 0; i < b->n_out; i++) to[i] = (float)(weights > 0 ? sum[i] / weights : 0);
+    x = to;
+  }
+  memmove(to, x, sizeof *x * (size_t)b->n_out);
+  return embed_shape(&w->form, to, to);
+}
+
+/* A vector of every token, or of every sentence. */
+static void embed_put_many(struct embed_writer *w, const struct embed_line *l, struct buf *out, int thread) {
+  const struct embed *b = w->embed;
+  const struct embed_text *t = &b->texts[l->text_at];
+  float *to = w->vectors + (size_t)thread * (size_t)b->n_out;
+  char *bytes = w->bytes + (size_t)thread * (size_t)b->n_out * 4;
+  for (int i = 0; i < t->tokens && b->options.pooling == POOL_NONE; i++) {
+    if (i) buf_byte(out, ',');
+    embed_put_numbers(&w->form, embed_shape(&w->form, b->pieces[t->piece].vector + (size_t)i * (size_t)b->n_out, to), out, bytes);
+  }
+  for (int k = 0; k < l->n_texts && b->options.sentences; k++) {
+    size_t beg = (size_t)(t[k].text.ptr - l->text.ptr);
+    buf_printf(out, "%s{\"start\":%zu,\"end\":%zu,\"tokens\":%d,\"embedding\":", k ? "," : "", beg, beg + t[k].text.len, t[k].tokens);
+    embed_put_numbers(&w->form, embed_shape(&w->form, b->pieces[t[k].piece].vector, to), out, bytes);
+    buf_byte(out, '}');
+  }
+}
+
+static void embed_put_line(struct embed_writer *w, const struct embed_line *line, const struct embed_line *l, struct buf *out, int thread) {
+  const struct embed *b = w->embed;
+  const bool many = b->options.pooling == POOL_NONE;
+  int tokens = 0, cut = 0;
+  if (w->form.format == EMBED_F32 || w->form.format == EMBED_NPY) {
+    embed_put_bytes(&w->form, embed_of_line(w, l, thread), out);
+    return;
+  }
+  buf_printf(out, "{\"index\":%lld,", (long long)line->index);
+  if (l->error.code) {
+    buf_put(out, STR("\"error\":{\"message\":"));
+    json_put_string(out, str_from(l->error.message));
+    buf_put(out, STR("}}\n"));
+    return;
+  }
+  for (int k = 0; k < l->n_texts; k++) {
+    tokens += b->texts[l->text_at + k].tokens;
+    cut += b->texts[l->text_at + k].cut;
+  }
+  buf_put(out, STR("\"embedding\":"));
+  if (many) {
+    buf_byte(out, '[');
+    embed_put_many(w, l, out, thread);
+    buf_byte(out, ']');
+  } else {
+    embed_put_numbers(&w->form, embed_of_line(w, l, thread), out, w->bytes + (size_t)thread * (size_t)b->n_out * 4);
+  }
+  buf_printf(out, ",\"tokens\":%d", tokens);
+  if (cut) buf_printf(out, ",\"truncated\":%d", cut);
+  if (b->options.sentences) {
+    buf_put(out, STR(",\"sentences\":["));
+    embed_put_many(w, l, out, thread);
+    buf_byte(out, ']');
+  }
+  buf_put(out, STR("}\n"));
+}
+
+static const struct embed_line *embed_answer(const struct embed *b, int i) { return &b->lines[b->lines[i].same]; }
+
+/* Bytes that a line may come to. */
+static size_t embed_line_bytes(const struct embed_writer *w, const struct embed_line *l) {
+  const struct embed *b = w->embed;
+  const size_t vector = 20 * (size_t)w->form.n + 128;
+  size_t n = 1 + (b->options.sentences ? (size_t)l->n_texts : 0);
+  if (b->options.pooling == POOL_NONE && l->n_texts) n = (size_t)b->texts[l->text_at].tokens;
+  return n * vector + 2048;
+}
+
+static void embed_put_some(void *context, int phase, int chunk, int thread) {
+  struct embed_writer *w = context;
+  (void)phase;
+  for (int i = chunk * EMBED_CHUNK; i < w->n_group && i < (chunk + 1) * EMBED_CHUNK; i++) {
+    struct buf out = {w->text + w->stride * (size_t)i, 0, w->stride, false};
+    embed_put_line(w, &w->embed->lines[w->first + i], embed_answer(w->embed, w->first + i), &out, thread);
+    BK_ASSERT(!out.full);
+    w->size[i] = out.len;
+  }
+}
+
+/* Counts what is said at the end. False: the line has an error and the format has no place for one. */
+static bool embed_count(struct embed_writer *w, int i, struct bk_error *e) {
+  const struct embed *b = w->embed;
+  const struct embed_line *l = embed_answer(b, i);
+  int64_t before = w->cut_tokens;
+  if (l->error.code) w->errors++;
+  for (int k = 0; k < l->n_texts && !l->error.code; k++) w->cut_tokens += b->texts[l->text_at + k].cut;
+  w->cut_lines += w->cut_tokens > before;
+  if (!l->error.code || w->form.format == EMBED_JSONL) return true;
+  return err_set(e, ERR_DATA, "line %lld: %s; the vectors before it are written", (long long)b->lines[i].index + 1, l->error.message);
+}
+
+/* The answers of a round, in order. */
+static bool embed_write(struct embed_writer *w, struct bk_error *e) {
+  const struct embed *b = w->embed;
+  int end = 0;
+  while (end < b->n_lines && embed_count(w, end, e)) end++;
+  for (w->first = 0; w->first < end; w->first += w->n_group) {
+    size_t stride = 0;
+    for (w->n_group = 0; w->first + w->n_group < end; w->n_group++) {
+      size_t bytes = embed_line_bytes(w, embed_answer(b, w->first + w->n_group));
+      if (bytes < stride) bytes = stride;
+      if (w->n_group && bytes * (size_t)(w->n_group + 1) > w->cap) break;
+      stride = bytes;
+    }
+    BK_ASSERT(stride <= w->cap);
+    w->stride = stride;
+    int chunks = (w->n_group + EMBED_CHUNK - 1) / EMBED_CHUNK;
+    cpu_pool_run(&b->engine->cpu.pool, 1, &chunks, embed_put_some, w);
+    for (int i = 0; i < w->n_group; i++) fwrite(w->text + w->stride * (size_t)i, 1, w->size[i], w->out);
+  }
+  w->lines += end;
+  if (fflush(w->out) != 0 || ferror(w->out)) return err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
+  return !e->code;
+}
+
+static bool embed_writer_open(struct embed_writer *w, struct embed *b, const struct embed_form *form, FILE *out, struct bk_error *e) {
+  const size_t n = (size_t)b->n_out, threads = (size_t)b->engine->cpu.pool.n_threads, vector = 20 * (size_t)form->n + 128;
+  *w = (struct embed_writer){.embed = b, .form = *form, .out = out, .head = -1};
+  w->cap = (4 << 20) + vector * (size_t)(b->options.sentences ? EMBED_PARTS : b->options.pooling == POOL_NONE ? b->engine->options.n_context : 1);
+  w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 16 + 4096, e);
+  struct arena a = w->memory;
+  if (!a.beg) return false;
+  w->text = arena_raw(&a, w->cap, 1, 64);
+  w->size = arena_raw(&a, EMBED_LINES, sizeof *w->size, 64);
+  w->vectors = arena_raw(&a, threads * n, sizeof *w->vectors, 64);
+  w->bytes = arena_raw(&a, threads * n, 4, 64);
+  w->sums = arena_raw(&a, threads * n, sizeof *w->sums, 64);
+  return (w->text && w->size && w->vectors && w->bytes && w->sums) || err_set(e, ERR_OS, "no memory for vectors to be written");
+}
+
+static void embed_writer_close(struct embed_writer *w) { os_release(w->memory); }
+
+/* ---- npy ---- */
+
+/* The head of a NumPy file of version 1.0, 128 bytes whatever the number of rows is. */
+static bool embed_npy_head(struct embed_writer *w, int64_t rows, struct bk_error *e) {
+  char text[256];
+  int n = snprintf(text, sizeof text, "%c%s%c%c%c%c{'descr': '%s', 'fortran_order': False, 'shape': (%lld, %d), }", 0x93, "NUMPY", 1, 0, 118,
+                   0, embed_elements[w->form.precision].numpy, (long long)rows, embed_form_items(&w->form));
+  memset(text + n, ' ', (size_t)(128 - n));
+  text[127] = '\n';
+  return fwrite(text, 1, 128, w->out) == 128 || err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
+}
+
+/* How many lines the inputs have. Error: one is no file. */
+static bool embed_count_lines(const struct embed_input *in, int64_t *lines, struct bk_error *e) {
+  struct embed_input again = *in;
+  struct str line;
+  bool too_long;
+  if (!in->total) return err_set(e, ERR_DATA, "not supported: npy to a pipe from a pipe, as its head says how many rows there are");
+  for (*lines = 0; embed_input_take(&again, true, &line, &too_long, e) == EMBED_TAKEN; ++*lines)
+    if (again.beg >= EMBED_FILL) embed_input_turn(&again);
+  return !e->code;
+}
+
+/* ---- the whole ---- */
+
+/* All lines of the inputs. head: where an npy file's head can be written again, -1: nowhere. progress may be NULL. */
+static bool embed_run(struct embed_writer *w, struct embed_input *in, long head, void (*progress)(const struct embed_writer *,
+                      const struct embed_input *), struct bk_error *e) {
+  int64_t rows = 0;
+  const bool npy = w->form.format == EMBED_NPY;
+  if (npy && head < 0 && !embed_count_lines(in, &rows, e)) return false;
+  if (npy && !embed_npy_head(w, rows, e)) return false;
+  while (embed_read(w->embed, in, e) && embed_write(w, e))
+    if (progress) progress(w, in);
+  if (npy && w->lines != rows) {
+    if (head < 0) return err_set(e, ERR_DATA, "%lld rows were written, the head says %lld", (long long)w->lines, (long long)rows);
+    if (fseek(w->out, head, SEEK_SET) == 0) embed_npy_head(w, w->lines, e);
+    fseek(w->out, 0, SEEK_END);
+  }
+  if (fflush(w->out) != 0) err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
+  return !e->code;
+}
+
+/* ---- what stands around a text ---- */
+
+static void embed_frame(const struct vocab *v, struct embed_options *o) { // as token_encode has it
+  const bool pieces = v->kind == TOKEN_WORDPIECE;
+  o->front = &v->bos;
+  o->back = pieces ? &v->sep : &v->eos;
+  o->n_front = v->add_bos || pieces;
+  o->n_back = pieces || v->add_eos;
+}
+
+/* What a model wants in front of a text, by name: the file's own, which `bodkin convert` takes from the folder's
+ * config_sentence_transformers.json, else what the model's authors publish, by the file's general.name. */
+static bool embed_prompt(const struct gguf *g, struct str name, struct str *out, struct bk_error *e) {
+  static const struct {
+    const char *model, *name, *text;
+  } known[] = {
+    {"e5-", "query", "query: "}, {"e5-", "passage", "passage: "}, {"nomic-embed-", "query", "search_query: "},
+    {"nomic-embed-", "passage", "search_document: "}, {"nomic-embed-", "clustering", "clustering: "},
+    {"nomic-embed-", "classification", "classification: "},
+    {"bge-", "query", "Represent this sentence for searching relevant passages: "}, {"bge-", "passage", ""},
+    {"qwen3-embedding-", "query", "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"},
+    {"qwen3-embedding-", "passage", ""}, {"embeddinggemma-", "query", "task: search result | query: "},
+    {"embeddinggemma-", "passage", "title: none | text: "}};
+  struct str key = STR("embedding.prompt."), model = STR_NONE;
+  char text[128];
+  snprintf(text, sizeof text, STR_FMT STR_FMT, STR_ARG(key), (int)(name.len > 64 ? 64 : name.len), name.ptr);
+  if (gguf_get_string(g, str_from(text), out, e)) return true;
+  gguf_string(gguf_find(g, STR("general.name")), &model);
+  snprintf(text, sizeof text, "-" STR_FMT, (int)(model.len > 100 ? 100 : model.len), model.ptr ? model.ptr : "");
+  for (char *p = text; *p; p++)
+    if (*p == ' ' || *p == '_' || *p == '/') *p = '-';
+  for (int i = 0; i < ARRAY_LEN(known) && !e->code; i++)
+    for (const char *p = text; str_is(name, known[i].name) && (p = strchr(p, '-')) != NULL;)
+      if (str_eq_any_case(str_slice(str_from(++p), 0, strlen(known[i].model)), str_from(known[i].model))) {
+        *out = str_from(known[i].text);
+        return true;
+      }
+  return err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
+}
