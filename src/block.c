@@ -352,9 +352,12 @@ static void block_encoder(struct tape *t, const struct model *m, enum activation
   block_head(t, m, x);
 }
 
-/* The forward of most: norm, attention, norm, feed-forward, each added to what came in. */
+/* The forward of most: norm, attention, norm, feed-forward, each added to what came in; positions are rotated if there is a base. */
 static void block_forward(struct tape *t, const struct model *m, enum activation act) {
-  int x = tape_embed(t, &m->token_embd, (float)m->hp.embedding_scale), angles = tape_angles(t, &m->rope);
+  int x = tape_embed(t, &m->token_embd, (float)m->hp.embedding_scale);
+  int angles = m->hp.rope_base > 0 ? tape_angles(t, &m->rope) : VALUE_NONE;
+  if (m->position_embd.quant) tape_embed_add(t, &m->position_embd, BY_POSITION, x);
+  if (m->embd_norm.weight) tape_norm(t, x, block_norm(m, m->embd_norm), 1);
   for (int i = 0; i < (int)m->hp.n_layer; i++) {
     const struct layer *l = &m->layers[i];
     const struct tape_heads h = block_heads(m, i, angles);

@@ -24,7 +24,7 @@ struct hparams {
   bool causal, parallel, expert_normalised, rope_short_context; // the last: factors of rope are others beyond the original context
   double eps, rope_base, rope_base_local, rope_factor, rope_linear_scale;
   double yarn_beta_fast, yarn_beta_slow, yarn_attention, yarn_extrapolation, yarn_log_multiplier;
-  double softcap_logits, softcap_attention, alibi;
+  double softcap_logits, softcap_attention, alibi, clamp;
   double embedding_scale, residual_scale, attention_scale, logit_scale, expert_scale;
   int64_t head_pooling;        // of what a ranker's head reads
   struct str rope_scaling;     // "", "none", "linear", "yarn", ...

@@ -126,6 +126,17 @@ def values(t):
     return dims, struct.unpack("<%d%s" % (n, "f" if kind == F32 else "e"), data)
 
 
+ALIKE = {"llama-bias": "internlm2"} # the same numbers under another name
+
+
+def alike(m, name):
+    """The model as one of another architecture, which computes the same."""
+    old, new = m.keys[b"general.architecture"][12:], name.encode()
+    keys = {k.replace(old + b".", new + b".", 1) if k.startswith(old + b".") else k: v for k, v in m.keys.items()}
+    keys[b"general.architecture"] = struct.pack("<I", 8) + cli.gguf_text(new)
+    return cli.Model(keys, m.tensors)
+
+
 def splits(m):
     return any(t[0].endswith(b"ffn_gate.weight") for t in m.tensors)
 
@@ -202,6 +213,8 @@ def test_family(name):
             files[name + " converted"] = made
             if "texts" in g:
                 same_tokens(name + " converted", made, g)
+            if name in ALIKE:
+                files[name + " as " + ALIKE[name]] = cli.gguf_write(alike(gguf_read(made), ALIKE[name]), name + "-alike.gguf")
             if name == "jina-code":
                 files[name + " joined"] = cli.gguf_write(joined(gguf_read(made)), name + "-joined.gguf")
             if os.path.exists(theirs):

@@ -129,6 +129,10 @@ def decoder(cls, model_type, tokens="bytes", keep="gguf", seed=1, more=None, **c
     return {"kind": "generation", "config": c, "tokenizer": tokens, "keep": keep, "seed": seed, **(more or {})}
 
 
+def small(cls, model_type, **config):
+    return decoder(cls, model_type, **{"hidden_size": 32, "intermediate_size": 32, **config})
+
+
 def falcon(**config):
     return decoder("FalconForCausalLM", "falcon", alibi=False, apply_residual_connection_post_layernorm=False, bias=False,
                    layer_norm_epsilon=1e-5, rms_norm_eps=..., hidden_act=..., intermediate_size=..., num_key_value_heads=...,
@@ -185,7 +189,7 @@ def behind(model, ids, case):
     case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
 
 
-DENSE = (("2_Dense", 96, 64), ("3_Dense", 64, 96))
+DENSE = (("2_Dense", 48, 32), ("3_Dense", 32, 48))
 LINEAR = (("sparse_linear", 1), ("colbert_linear", 64))
 
 
@@ -224,7 +228,7 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
     if pooling != "rank":
         f["files"] = {"modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
                                        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
-                      "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_cls_token": pooling == "cls",
+                      "1_Pooling/config.json": {"word_embedding_dimension": c.get("hidden_size", 64), "pooling_mode_cls_token": pooling == "cls",
                                                 "pooling_mode_mean_tokens": pooling == "mean"}}
     if cls in ("RobertaModel", "BertModel", "XLMRobertaModel", "MPNetModel"):
         f["init"] = {"add_pooling_layer": False}
@@ -265,6 +269,15 @@ ABOUT = {
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
     "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
     "embeddinggemma": "windows both ways, two layers behind the pooling; llama.cpp aborts without a global layer",
+    "cohere2": "three layers of a window of 32 and rotated positions, one of neither",
+    "mpt": "ALiBi, no biases",
+    "bloom": "ALiBi of 3 heads, a norm behind the embedding, joined q k v of each head",
+    "starcoder": "learned positions, one key/value head",
+    "olmo": "layer norms without weights",
+    "olmoe": "norms of whole q and k, weights of experts not normalised",
+    "seed-oss": "biases of q, k and v",
+    "glm4": "four norms, half of each head rotated, gate and up in one matrix",
+    "exaone": "LLaMA under other names, rotated by halves",
     "nomic-moe": "every other layer has experts without gates, of whom the weights are not normalised",
     "jina-code": "ALiBi, norms of q and k, two norms behind attention; llama.cpp takes the halves of the gate the wrong way round",
     "bge-m3": "dense vector; golden.json has token weights (sparse_linear) and token vectors (colbert_linear), too",
@@ -367,8 +380,8 @@ ALL = {
         "XLMRobertaModel", "xlm-roberta", "unigram", pooling="cls", keep="folder", num_hidden_layers=1, pad_token_id=1,
         bos_token_id=0, eos_token_id=2, max_position_embeddings=116, type_vocab_size=1, layer_norm_eps=1e-5, more={"encode": three}),
     "nomic-moe": encoder(
-        "NomicBertModel", "nomic_bert", "words", pooling="mean", keep="folder", n_embd=64, n_inner=32, n_head=2, n_layer=2,
-        hidden_size=64, intermediate_size=32, num_attention_heads=2, num_hidden_layers=2, # transformers 5 would make them up
+        "NomicBertModel", "nomic_bert", "words", pooling="mean", keep="folder", n_embd=32, n_inner=32, n_head=2, n_layer=2,
+        hidden_size=32, intermediate_size=32, num_attention_heads=2, num_hidden_layers=2, # transformers 5 would make them up
         layer_norm_epsilon=1e-12, activation_function="gelu", n_positions=2048, max_trained_positions=2048, moe_every_n_layers=2,
         num_experts=4, moe_top_k=2, moe_normalize_expert_weights=False, rotary_emb_base=1000, rotary_emb_fraction=1.0,
         rotary_emb_interleaved=False, rotary_emb_scale_base=None, causal=False, prenorm=False, qkv_proj_bias=True, mlp_fc1_bias=True,
@@ -376,24 +389,55 @@ ALL = {
         more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
     "jina-code": encoder(
         "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
-        feed_forward_type="geglu", emb_pooler="mean", intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
+        feed_forward_type="geglu", emb_pooler="mean", hidden_size=32, intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
     "modernbert-pair": encoder(
         "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
         hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
-        type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0,
+        hidden_size=32, type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0,
         eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
         classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
     "embeddinggemma": decoder(
-        "Gemma3TextModel", "gemma3_text", "chars", keep="folder", num_hidden_layers=2, num_attention_heads=2, head_dim=32,
-        intermediate_size=32, hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=32,
+        "Gemma3TextModel", "gemma3_text", "chars", keep="folder", hidden_size=32, num_attention_heads=2, head_dim=16,
+        intermediate_size=32, hidden_act=..., hidden_activation="gelu_pytorch_tanh", rms_norm_eps=1e-6, query_pre_attn_scalar=16,
         rope_theta=1000000.0, rope_local_base_freq=10000.0, sliding_window=32, attention_bias=False,
         layer_types=["sliding_attention", "sliding_attention"], use_bidirectional_attention=True, torch_dtype="bfloat16",
         more={"norm_from_zero": True, "kind": "embedding", "pooling": "mean", "encode": behind, "no_peer": True, "files": {
             "modules.json": [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
                              for i, (path, kind) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"),
                                                                ("3_Dense", "Dense"), ("4_Normalize", "Normalize")))],
-            "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+            "1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
             **{name + "/config.json": {"in_features": n_in, "out_features": n_out, "bias": False,
                                        "activation_function": "torch.nn.modules.linear.Identity"} for name, n_out, n_in in DENSE}}}),
+    "cohere2": small(
+        "Cohere2ForCausalLM", "cohere2", num_hidden_layers=4, logit_scale=0.25, layer_norm_eps=1e-5, rms_norm_eps=..., sliding_window=32,
+        attention_bias=False, rope_theta=50000.0, rotary_pct=1.0, more={"scale": {"embed_tokens": (0, 1)}}),
+    "mpt": small(
+        "MptForCausalLM", "mpt", d_model=32, n_heads=2, n_layers=2, max_seq_len=256, expansion_ratio=4, no_bias=True,
+        attn_config={"alibi": True, "alibi_bias_max": 8, "attn_type": "multihead_attention", "clip_qkv": None}, hidden_size=...,
+        intermediate_size=..., num_hidden_layers=..., num_attention_heads=..., num_key_value_heads=..., hidden_act=...,
+        max_position_embeddings=..., rms_norm_eps=..., rope_theta=...,
+        more={"published": {"architectures": ["MPTForCausalLM"]}}),
+    "bloom": small(
+        "BloomForCausalLM", "bloom", n_head=3, n_layer=1, hidden_size=48, seq_length=256, layer_norm_epsilon=1e-5,
+        apply_residual_connection_post_layernorm=False, intermediate_size=..., num_hidden_layers=..., num_attention_heads=...,
+        num_key_value_heads=..., hidden_act=..., max_position_embeddings=..., rms_norm_eps=..., rope_theta=...),
+    "starcoder": small(
+        "GPTBigCodeForCausalLM", "gpt_bigcode", n_embd=32, n_head=2, n_layer=1, n_positions=256, n_inner=128, layer_norm_epsilon=1e-5,
+        multi_query=True, activation_function="gelu_pytorch_tanh", hidden_size=..., intermediate_size=..., num_hidden_layers=...,
+        num_attention_heads=..., num_key_value_heads=..., hidden_act=..., max_position_embeddings=..., rms_norm_eps=..., rope_theta=...),
+    "olmo": small("OlmoForCausalLM", "olmo", clip_qkv=None, rms_norm_eps=..., attention_bias=False),
+    "olmoe": small(
+        "OlmoeForCausalLM", "olmoe", seed=19, num_hidden_layers=1, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, norm_topk_prob=False, clip_qkv=None,
+        attention_bias=False, tie_word_embeddings=False),
+    "seed-oss": small(
+        "SeedOssForCausalLM", "seed_oss", head_dim=16, attention_bias=True, attention_out_bias=False, mlp_bias=False),
+    "glm4": small("Glm4ForCausalLM", "glm4", head_dim=16, partial_rotary_factor=0.5, attention_bias=True, pad_token_id=2),
+    "exaone": small(
+        "ExaoneForCausalLM", "exaone", layer_norm_epsilon=1e-5, num_layers=2, activation_function="silu", hidden_act=...,
+        num_hidden_layers=..., head_dim=16,
+        more={"read_as": {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu"},
+              "saved": (("model.layers", "transformer.h"), ("model.embed_tokens", "transformer.wte"), ("model.norm", "transformer.ln_f"),
+                        ("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"), ("self_attn.o_proj", "self_attn.out_proj"),
+                        ("self_attn", "attn.attention"), ("gate_proj", "c_fc_0"), ("up_proj", "c_fc_1"), ("down_proj", "c_proj"))}),
 }

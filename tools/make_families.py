@@ -77,7 +77,7 @@ def make_folder(name, f, seed):
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
     with open(os.path.join(path, "config.json"), "w") as out:
-        json.dump(f["config"], out, indent=1)
+        json.dump({**f["config"], **f.get("published", {})}, out, indent=1)
         out.write("\n")
     for file, data in families.tokenizer(f["tokenizer"], f["config"]).items():
         with open(os.path.join(path, file), "wb") as out:
@@ -114,6 +114,12 @@ def make_folder(name, f, seed):
     other = os.path.join(BUILD, "saved")
     shutil.rmtree(other, ignore_errors=True)
     model.to(dtype).save_pretrained(other, **more)
+    if "saved" in f:
+        file = os.path.join(other, "model.safetensors")
+        tensors = safetensors.torch.load_file(file)
+        for theirs, published in f["saved"]:
+            tensors = {k.replace(theirs, published): v for k, v in tensors.items()}
+        safetensors.torch.save_file(tensors, file)
     for file in os.listdir(other):
         if "safetensors" in file:
             shutil.move(os.path.join(other, file), os.path.join(path, file))
@@ -133,6 +139,15 @@ def own(f):
 
 def load(path, cls, f):
     """The folder read back in float32: what is golden is what is stored."""
+    if "saved" in f:
+        model, tensors = cls(config_of(f)), safetensors.torch.load_file(os.path.join(path, "model.safetensors"))
+        for theirs, published in reversed(f["saved"]):
+            tensors = {k.replace(published, theirs): v.float() for k, v in tensors.items()}
+        missing, unknown = model.load_state_dict(tensors, strict=False)
+        if unknown or set(missing) - {"lm_head.weight"}:
+            sys.exit("%s: %s %s" % (path, missing, unknown))
+        model.tie_weights()
+        return model.float().eval()
     if "module" in f:
         model = own(f)
         model.load_state_dict(safetensors.torch.load_file(os.path.join(path, "model.safetensors")))
@@ -238,6 +253,8 @@ def converter(tree):
     logging.disable(logging.WARNING)
     # It knows a pre-tokenizer by the hash of what it makes of a text; ours are the plainest.
     conversion.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+    from conversion.glm import Glm4Model
+    Glm4Model.set_vocab = lambda self: self._set_vocab_gpt2() # its own wants the names of certain tokens
     # A generator that returns another one: its values are lost. Seen in the stacked norms of heads.
     from conversion.stablelm import StableLMModel
     own = StableLMModel.modify_tensors

@@ -8,17 +8,7 @@ static const struct tensor_row gpt2_own_rows[] = {
 static const struct tensor_row *const gpt2_tensors[] = {rows_model, rows_norm_biases, rows_attn_norm, rows_qkv, rows_ffn_norm,
                                                         rows_ffn, gpt2_own_rows, NULL};
 
-static void gpt2_forward(struct tape *t, const struct model *m) {
-  int x = tape_embed(t, &m->token_embd, 1);
-  tape_embed_add(t, &m->position_embd, BY_POSITION, x);
-  for (int i = 0; i < (int)m->hp.n_layer; i++) {
-    const struct layer *l = &m->layers[i];
-    const struct tape_heads h = block_heads(m, i, VALUE_NONE);
-    block_add(t, m, TAPE_ROWS(block_attention(t, l, block_normed(m, x, l->attn_norm), &h)), &l->wo, x);
-    block_feed_forward(t, m, i, ACT_GELU_TANH, x);
-  }
-  block_head(t, m, x);
-}
+static void gpt2_forward(struct tape *t, const struct model *m) { block_forward(t, m, ACT_GELU_TANH); }
 
 static const struct hf gpt2_hf = {
   .classes = "GPT2LMHeadModel GPT2Model", .prefixes = "transformer", .layer = "h",
