@@ -990,6 +990,7 @@ static bool embed_prompt(const struct gguf *g, struct str name, struct str *out,
   char text[128];
   snprintf(text, sizeof text, STR_FMT STR_FMT, STR_ARG(key), (int)(name.len > 64 ? 64 : name.len), name.ptr);
   if (gguf_get_string(g, str_from(text), out, e)) return true;
+  if (str_is(name, "passage") && gguf_get_string(g, STR("embedding.prompt.document"), out, e)) return true;
   gguf_string(gguf_find(g, STR("general.name")), &model);
   snprintf(text, sizeof text, "-" STR_FMT, (int)(model.len > 100 ? 100 : model.len), model.ptr ? model.ptr : "");
   for (char *p = text; *p; p++)
