@@ -46,7 +46,7 @@ static void modern_bert_forward(struct tape *t, const struct model *m) {
     block_add(t, m, TAPE_ROWS(o), &l->wo, x);
     block_feed_forward(t, m, i, str_is(m->hp.activation, "silu") ? ACT_SILU : ACT_GELU_ERF, x);
   }
-  if (m->cls_norm.weight && m->cls_output.quant) modern_bert_head(t, m, x);
+  if (m->cls_norm.weight && m->cls.quant && m->cls_output.quant) modern_bert_head(t, m, x);
   else block_head(t, m, x);
 }
 
