@@ -59,6 +59,7 @@
 #pragma GCC push_options
 #pragma GCC optimize("Os") // likewise
 #endif
+#include "arrow.c"
 #include "embed.c"
 #include "rerank.c"
 #include "store.c"

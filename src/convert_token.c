@@ -808,6 +808,8 @@ static bool tokenizer_put(struct tokenizer *t) {
   if (t->kind == TOKEN_WORDPIECE) convert_keys_bool(k, STR("tokenizer.ggml.normalizer.lowercase"), t->lowercase);
   if (t->kind == TOKEN_WORDPIECE && t->strip_accents >= 0)
     convert_keys_bool(k, STR("tokenizer.ggml.normalizer.strip_accents"), t->strip_accents);
+  int64_t kinds = tokenizer_config_int(t, "type_vocab_size");
+  if (kinds > 0 && kinds <= UINT32_MAX) convert_keys_u32(k, STR("tokenizer.ggml.token_type_count"), (uint32_t)kinds);
   tokenizer_put_specials(t);
   return true;
 }

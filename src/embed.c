@@ -522,7 +522,7 @@ static int embed_form_items(const struct embed_form *f) { // numbers of a vector
 }
 
 static size_t embed_form_bytes(const struct embed_form *f) {
-  return (size_t)embed_form_items(f) * (size_t)(embed_elements[f->precision].bits + 7) / 8;
+  return (size_t)embed_form_items(f) * (size_t)((embed_elements[f->precision].bits + 7) / 8);
 }
 
 /* A number with nine digits, enough to read the same float back; printf is twenty times slower. */
@@ -631,7 +631,6 @@ struct embed_writer {
   int first, n_group;   // the group
   size_t stride;        // bytes of a line in it
   int64_t lines, errors, cut_lines, cut_tokens;
-  long head;            // where the head of an npy file begins; -1: it cannot be written again
 };
 
 /* The vector of a whole line, of one text or of many. */
@@ -673,11 +672,17 @@ static void embed_put_many(struct embed_writer *w, const struct embed_line *l, s
   }
 }
 
+static int embed_tokens(const struct embed *b, const struct embed_line *l) {
+  int tokens = 0;
+  for (int k = 0; k < l->n_texts; k++) tokens += b->texts[l->text_at + k].tokens;
+  return tokens;
+}
+
 static void embed_put_line(struct embed_writer *w, const struct embed_line *line, const struct embed_line *l, struct buf *out, int thread) {
   const struct embed *b = w->embed;
   const bool many = b->options.pooling == POOL_NONE;
-  int tokens = 0, cut = 0;
-  if (w->form.format == EMBED_F32 || w->form.format == EMBED_NPY) {
+  int cut = 0;
+  if (w->form.format != EMBED_JSONL) {
     embed_put_bytes(&w->form, embed_of_line(w, l, thread), out);
     return;
   }
@@ -688,10 +693,7 @@ static void embed_put_line(struct embed_writer *w, const struct embed_line *line
     buf_put(out, STR("}}\n"));
     return;
   }
-  for (int k = 0; k < l->n_texts; k++) {
-    tokens += b->texts[l->text_at + k].tokens;
-    cut += b->texts[l->text_at + k].cut;
-  }
+  for (int k = 0; k < l->n_texts; k++) cut += b->texts[l->text_at + k].cut;
   buf_put(out, STR("\"embedding\":"));
   if (many) {
     buf_byte(out, '[');
@@ -700,7 +702,7 @@ static void embed_put_line(struct embed_writer *w, const struct embed_line *line
   } else {
     embed_put_numbers(&w->form, embed_of_line(w, l, thread), out, w->bytes + (size_t)thread * (size_t)b->n_out * 4);
   }
-  buf_printf(out, ",\"tokens\":%d", tokens);
+  buf_printf(out, ",\"tokens\":%d", embed_tokens(b, l));
   if (cut) buf_printf(out, ",\"truncated\":%d", cut);
   if (b->options.sentences) {
     buf_put(out, STR(",\"sentences\":["));
@@ -712,10 +714,11 @@ static void embed_put_line(struct embed_writer *w, const struct embed_line *line
 
 static const struct embed_line *embed_answer(const struct embed *b, int i) { return &b->lines[b->lines[i].same]; }
 
-/* Bytes that a line may come to. */
+/* Bytes that a line may come to, or comes to where all are as long. */
 static size_t embed_line_bytes(const struct embed_writer *w, const struct embed_line *l) {
   const struct embed *b = w->embed;
   const size_t vector = 20 * (size_t)w->form.n + 128;
+  if (w->form.format != EMBED_JSONL) return embed_form_bytes(&w->form);
   size_t n = 1 + (b->options.sentences ? (size_t)l->n_texts : 0);
   if (b->options.pooling == POOL_NONE && l->n_texts) n = (size_t)b->texts[l->text_at].tokens;
   return n * vector + 2048;
@@ -744,6 +747,53 @@ static bool embed_count(struct embed_writer *w, int i, struct bk_error *e) {
   return err_set(e, ERR_DATA, "line %lld: %s; the vectors before it are written", (long long)b->lines[i].index + 1, l->error.message);
 }
 
+/* ---- Arrow ---- */
+
+static bool embed_arrow_schema(struct embed_writer *w, struct bk_error *e) {
+  static const char *const poolings[] = {"none", "mean", "cls", "last", "rank"};
+  const struct gguf *g = &w->embed->engine->model.gguf;
+  const struct embed_element *element = &embed_elements[w->form.precision];
+  const struct arrow_item item = {element->bits < 8 ? 8 : element->bits, element->bits > 8, w->form.precision != EMBED_UBINARY};
+  struct hash_sha256 sum = hash_sha256_init();
+  uint8_t digest[32];
+  char text[ARROW_HEAD], hex[65], dimension[16];
+  struct buf head = {text, 0, sizeof text, false};
+  struct str name = STR_NONE;
+  for (int i = 0; i < g->n_files; i++) {
+    hash_sha256_update(&sum, (struct str){g->files[i].ptr, g->files[i].size});
+    os_forget(g->files[i].ptr, g->files[i].size);
+  }
+  hash_sha256_final(&sum, digest);
+  hash_hex(digest, hex);
+  gguf_string(gguf_find(g, STR("general.name")), &name);
+  snprintf(dimension, sizeof dimension, "%d", w->form.n);
+  const struct arrow_pair pairs[] = {
+    {"model", str_slice(name, 0, 1024)}, {"sha256", str_from(hex)}, {"dimension", str_from(dimension)},
+    {"pooling", str_from(poolings[w->embed->options.pooling])}, {"normalize", w->form.normalise ? STR("l2") : STR("none")},
+    {"precision", str_from(element->name)}};
+  arrow_schema(&head, item, embed_form_items(&w->form), pairs, ARRAY_LEN(pairs));
+  return arrow_write(w->out, &head) || err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
+}
+
+/* A group as a batch. */
+static void embed_arrow_batch(struct embed_writer *w) {
+  const struct embed *b = w->embed;
+  static const char zeros[8];
+  char text[ARROW_HEAD];
+  struct buf head = {text, 0, sizeof text, false};
+  const size_t n = (size_t)w->n_group, bytes = w->stride * n;
+  arrow_batch(&head, w->n_group, embed_form_items(&w->form), w->stride);
+  arrow_write(w->out, &head);
+  for (int i = w->first; i < w->first + w->n_group; i++) fwrite(&b->lines[i].index, 1, sizeof b->lines[i].index, w->out);
+  for (int i = w->first; i < w->first + w->n_group; i++) {
+    int32_t tokens = embed_tokens(b, embed_answer(b, i));
+    fwrite(&tokens, 1, sizeof tokens, w->out);
+  }
+  fwrite(zeros, 1, arrow_column(4 * n) - 4 * n, w->out);
+  fwrite(w->text, 1, bytes, w->out);
+  fwrite(zeros, 1, arrow_column(bytes) - bytes, w->out);
+}
+
 /* The answers of a round, in order. */
 static bool embed_write(struct embed_writer *w, struct bk_error *e) {
   const struct embed *b = w->embed;
@@ -761,7 +811,8 @@ static bool embed_write(struct embed_writer *w, struct bk_error *e) {
     w->stride = stride;
     int chunks = (w->n_group + EMBED_CHUNK - 1) / EMBED_CHUNK;
     cpu_pool_run(&b->engine->cpu.pool, 1, &chunks, embed_put_some, w);
-    for (int i = 0; i < w->n_group; i++) fwrite(w->text + w->stride * (size_t)i, 1, w->size[i], w->out);
+    if (w->form.format == EMBED_ARROW) embed_arrow_batch(w);
+    else for (int i = 0; i < w->n_group; i++) fwrite(w->text + w->stride * (size_t)i, 1, w->size[i], w->out);
   }
   w->lines += end;
   if (fflush(w->out) != 0 || ferror(w->out)) return err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
@@ -770,7 +821,7 @@ static bool embed_write(struct embed_writer *w, struct bk_error *e) {
 
 static bool embed_writer_open(struct embed_writer *w, struct embed *b, const struct embed_form *form, FILE *out, struct bk_error *e) {
   const size_t n = (size_t)b->n_out, threads = (size_t)b->engine->cpu.pool.n_threads, vector = 20 * (size_t)form->n + 128;
-  *w = (struct embed_writer){.embed = b, .form = *form, .out = out, .head = -1};
+  *w = (struct embed_writer){.embed = b, .form = *form, .out = out};
   w->cap = (4 << 20) + vector * (size_t)(b->options.sentences ? EMBED_PARTS : b->options.pooling == POOL_NONE ? b->engine->options.n_context : 1);
   w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 16 + 4096, e);
   struct arena a = w->memory;
@@ -817,6 +868,7 @@ static bool embed_run(struct embed_writer *w, struct embed_input *in, long head,
   const bool npy = w->form.format == EMBED_NPY;
   if (npy && head < 0 && !embed_count_lines(in, &rows, e)) return false;
   if (npy && !embed_npy_head(w, rows, e)) return false;
+  if (w->form.format == EMBED_ARROW && !embed_arrow_schema(w, e)) return false;
   while (embed_read(w->embed, in, e) && embed_write(w, e))
     if (progress) progress(w, in);
   if (npy && w->lines != rows) {
@@ -824,6 +876,7 @@ static bool embed_run(struct embed_writer *w, struct embed_input *in, long head,
     if (fseek(w->out, head, SEEK_SET) == 0) embed_npy_head(w, w->lines, e);
     fseek(w->out, 0, SEEK_END);
   }
+  if (w->form.format == EMBED_ARROW) arrow_end(w->out);
   if (fflush(w->out) != 0) err_set(e, ERR_IO, "cannot write the vectors: %s", strerror(errno));
   return !e->code;
 }

@@ -814,7 +814,7 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
     return false;
   main_embed_started = os_seconds();
   bool ok = embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
-  main_embed_note(w.lines, w.errors, w.cut_lines, w.cut_tokens);
+  main_embed_note(w.lines, ok ? w.errors : 0, w.cut_lines, w.cut_tokens);
   embed_writer_close(&w);
   embed_close(&b);
   return ok;
