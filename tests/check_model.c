@@ -353,8 +353,8 @@ static bool mt_whole_without(const struct gguf *file, const struct arch *arch, i
 static bool mt_says_rows(const struct arch *arch, struct str name) {
   for (const struct tensor_row *const *list = arch->tensors; *list; list++)
     for (const struct tensor_row *row = *list; row->name; row++)
-      if (str_is(name, row->name) && (row->rows == DIM_TYPES || row->rows == DIM_LABELS || row->rows == DIM_BEHIND ||
-                                      row->rows == DIM_COLBERT))
+      if (str_is(name, row->name) && (row->rows == DIM_TYPES || row->rows == DIM_LABELS || row->rows == DIM_COLBERT ||
+                                          row->rows == DIM_BEHIND || row->cols == DIM_BEHIND))
         return true;
   return false;
 }

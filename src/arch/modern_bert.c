@@ -31,7 +31,8 @@ static void modern_bert_head(struct tape *t, const struct model *m, int x) {
 
 static bool modern_bert_check(struct model *m, struct bk_error *e) {
   const struct str act = m->hp.activation;
-  return !act.len || str_is(act, "gelu") || str_is(act, "silu") || err_set(e, ERR_DATA, "not supported: activation \"" STR_FMT "\"", STR_ARG(act));
+  return !act.len || str_is(act, "gelu") || str_is(act, "silu") ||
+         err_set(e, ERR_DATA, "not supported: activation \"" STR_FMT "\"", STR_ARG(act));
 }
 
 static void modern_bert_forward(struct tape *t, const struct model *m) {
