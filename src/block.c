@@ -241,7 +241,7 @@ static struct tape_in block_gated(struct tape *t, struct tape_in in, const struc
                                   enum activation act) {
   const struct weight *both[] = {gate, up};
   int out[2];
-  if (!gate->quant) return TAPE_ACT(tape_product(t, in, up), act);
+  if (!gate->quant || gate->file == up->file) return TAPE_ACT(tape_product(t, in, up), act);
   tape_matmul(t, in, 2, both, out);
   return TAPE_GLU(out[0], out[1], act);
 }
@@ -331,12 +331,13 @@ static void block_hidden(struct tape *t, const struct model *m, int x, struct no
 /* What becomes of the last layer's rows: vectors, a ranker's scores, or logits. */
 static void block_head(struct tape *t, const struct model *m, int x) {
   const struct norm norm = block_norm(m, m->output_norm);
-  block_hidden(t, m, x, m->output_norm.weight ? norm : tape_unnormed);
+  const bool normed = m->output_norm.weight || m->arch->bare_norms;
+  block_hidden(t, m, x, normed ? norm : tape_unnormed);
   if (m->hp.pooling != POOL_NONE && !m->cls_output.quant) return;
   x = tape_head(t, x);
-  const struct tape_in in = m->output_norm.weight ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
+  const struct tape_in in = normed ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
   int out;
-  if (m->cls.quant) out = tape_product(t, TAPE_ACT(tape_product(t, in, &m->cls), ACT_TANH), &m->cls_output);
+  if (m->cls.quant && m->cls_output.quant) out = tape_product(t, TAPE_ACT(tape_product(t, in, &m->cls), ACT_TANH), &m->cls_output);
   else out = tape_product(t, in, m->cls_output.quant ? &m->cls_output : m->output.quant ? &m->output : &m->token_embd);
   if (m->hp.logit_scale != 1 || m->hp.softcap_logits > 0) tape_logits(t, out, (float)m->hp.logit_scale, (float)m->hp.softcap_logits);
   tape_result(t, out);

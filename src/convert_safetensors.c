@@ -220,8 +220,8 @@ static bool safetensors_read_beside(struct safetensors *s, const char *dir, stru
     if (!os_map(path, &s->files[s->n_files], e)) return false;
     struct os_file f = s->files[s->n_files++];
     struct str all = {f.ptr, f.size};
-    if (!(str_ends(str_from(path), STR(".pt")) ? torch_parse(s, all, path, prefix, a, e) : safetensors_parse(s, all, path, prefix, a, scratch, e)))
-      return false;
+    const bool torch = str_ends(s->names[s->n_files - 1], STR(".pt"));
+    if (!(torch ? torch_parse(s, all, path, prefix, a, e) : safetensors_parse(s, all, path, prefix, a, scratch, e))) return false;
   }
   return true;
 }

@@ -32,7 +32,8 @@ static struct str torch_entry(struct str zip, struct str name) {
 static bool torch_parse(struct safetensors *s, struct str zip, const char *path, const char *prefix, struct arena *a, struct bk_error *e) {
   static const char *const storages[] = {"FloatStorage", "\nHalfStorage", "BFloat16Storage"}; // in the order of safetensors_types
   static const char *const names[] = {"weight", "bias"};
-  const struct str pickle = torch_entry(zip, STR("/data.pkl")), data[2] = {torch_entry(zip, STR("/data/0")), torch_entry(zip, STR("/data/1"))};
+  const struct str pickle = torch_entry(zip, STR("/data.pkl"));
+  const struct str data[2] = {torch_entry(zip, STR("/data/0")), torch_entry(zip, STR("/data/1"))};
   const struct safetensors_type *type = NULL;
   for (int i = 0; i < ARRAY_LEN(storages); i++)
     if (str_find(pickle, str_from(storages[i]), 0) != SIZE_MAX) type = &safetensors_types[i];

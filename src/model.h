@@ -94,7 +94,8 @@ struct key_row {
 
 enum dim {
   DIM_NONE, DIM_ONE, DIM_EMBD, DIM_FF, DIM_FF2, DIM_VOCAB, DIM_CONTEXT, DIM_TYPES, DIM_LABELS, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_QK,
-  DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK, DIM_KV_A, DIM_KV_B,
+  DIM_QKV, DIM_HEAD, DIM_HEADS, DIM_HEADS_KV, DIM_ROT, DIM_ROT_PAIRS, DIM_EXPERTS, DIM_FF_EXPERT, DIM_FF_SHARED, DIM_Q_RANK, DIM_KV_RANK,
+  DIM_KV_A, DIM_KV_B,
   DIM_Q_FULL, DIM_O_FULL, DIM_NOPE, DIM_V_FULL, DIM_BUCKETS, DIM_BEHIND, DIM_COLBERT, DIM_UP, DIM_UP_FROM,
   DIM_GATE_FROM
 };
@@ -128,6 +129,7 @@ struct arch {
   const struct tensor_row *const *tensors; // likewise; NULL behind the last list
   bool rope_neox;
   bool centred;                     // its norms are layer norms
+  bool bare_norms;                  // which have no weights
   /* What the tables cannot say: relations, derived values. Returns false with an error. */
   bool (*check)(struct model *m, struct bk_error *e);
   void (*forward)(struct tape *t, const struct model *m);
@@ -163,5 +165,6 @@ static void model_close(struct model *m);
 /* Packing, in pieces that any thread may take: piece i of model_pack_pieces(m). */
 static int model_pack_pieces(const struct model *m);
 static void model_pack(const struct model *m, int piece);
+static int64_t model_table_rows(const struct model *m, struct str name); // of a tensor; 0 if it is not there
 
 #endif

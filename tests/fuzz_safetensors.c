@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   buf_put(&k[HF_WORDS].bytes, (struct str){words, sizeof words - 1});
   struct str file = {(const char *)data + n + (end != NULL), size - n - (end != NULL)};
   bool good = json_parse((struct str){(const char *)data, n}, &a, &root, &e) && hf_config(&p.config, root) &&
-              safetensors_parse(&p.tensors, file, "fuzz", &a, scratch, &e) && safetensors_sort(&p.tensors, &a, &e) &&
+              safetensors_parse(&p.tensors, file, "fuzz", "", &a, scratch, &e) && safetensors_sort(&p.tensors, &a, &e) &&
               hf_plan(&p, k, &n_weights, &a, &e);
   BK_ASSERT(good || ((e.code == ERR_DATA || e.code == ERR_OS) && e.message[0] && utf8_valid(str_from(e.message))));
   if (good) fuzz_gather(&p, a);

@@ -228,7 +228,8 @@ def encoder(cls, model_type, tokens, pooling, keep="gguf", seed=1, more=None, **
     if pooling != "rank":
         f["files"] = {"modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
                                        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
-                      "1_Pooling/config.json": {"word_embedding_dimension": c.get("hidden_size", 64), "pooling_mode_cls_token": pooling == "cls",
+                      "1_Pooling/config.json": {"word_embedding_dimension": c.get("hidden_size", 64),
+                                                "pooling_mode_cls_token": pooling == "cls",
                                                 "pooling_mode_mean_tokens": pooling == "mean"}}
     if cls in ("RobertaModel", "BertModel", "XLMRobertaModel", "MPNetModel"):
         f["init"] = {"add_pooling_layer": False}
@@ -389,12 +390,13 @@ ALL = {
         more={"module": own("NomicMoe"), "hparams": {"max_position_embeddings": 512}}),
     "jina-code": encoder(
         "JinaBertForMaskedLM", "bert", "words", pooling="mean", keep="folder", num_hidden_layers=1, position_embedding_type="alibi",
-        feed_forward_type="geglu", emb_pooler="mean", hidden_size=32, intermediate_size=32, more={"module": own("JinaCode"), "no_peer": True}),
+        feed_forward_type="geglu", emb_pooler="mean", hidden_size=32, intermediate_size=32,
+        more={"module": own("JinaCode"), "no_peer": True}),
     "modernbert-pair": encoder(
         "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
         hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
-        hidden_size=32, type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1, bos_token_id=0,
-        eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
+        hidden_size=32, type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1,
+        bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
         classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
     "embeddinggemma": decoder(
@@ -428,8 +430,8 @@ ALL = {
         num_attention_heads=..., num_key_value_heads=..., hidden_act=..., max_position_embeddings=..., rms_norm_eps=..., rope_theta=...),
     "olmo": small("OlmoForCausalLM", "olmo", clip_qkv=None, rms_norm_eps=..., attention_bias=False),
     "olmoe": small(
-        "OlmoeForCausalLM", "olmoe", seed=19, num_hidden_layers=1, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2, norm_topk_prob=False, clip_qkv=None,
-        attention_bias=False, tie_word_embeddings=False),
+        "OlmoeForCausalLM", "olmoe", seed=19, num_hidden_layers=1, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2,
+        norm_topk_prob=False, clip_qkv=None, attention_bias=False, tie_word_embeddings=False),
     "seed-oss": small(
         "SeedOssForCausalLM", "seed_oss", head_dim=16, attention_bias=True, attention_out_bias=False, mlp_bias=False),
     "glm4": small("Glm4ForCausalLM", "glm4", head_dim=16, partial_rotary_factor=0.5, attention_bias=True, pad_token_id=2),

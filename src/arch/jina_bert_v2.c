@@ -15,7 +15,8 @@ static const struct tensor_row jina_bert_v2_own_rows[] = { // the larger ones
   ROW_VECTOR("blk.%d.attn_norm_2.bias", LAYER(attn_norm_2.bias), DIM_EMBD, MAY),
   {0},
 };
-/* Both halves in ffn_up, or the gate of its own, which then takes the place of what the first row found. */
+/* Both halves in ffn_up, or the gate of its own, which then takes the place of what the first row found; without one that is ffn_up
+ * itself, and block_gated knows that this is no gate. */
 static const struct tensor_row jina_bert_v2_ffn_rows[] = {
   ROW_PART("blk.%d.ffn_up.weight", LAYER(w_gate), DIM_EMBD, DIM_FF, DIM_GATE_FROM, DIM_UP, MAY),
   ROW_PART("blk.%d.ffn_up.weight", LAYER(w_up), DIM_EMBD, DIM_FF, DIM_UP_FROM, DIM_UP, NEED),
@@ -30,7 +31,7 @@ static const struct tensor_row *const jina_bert_v2_tensors[] = {rows_encoder, ro
 /* Of two halves the gate is the first; the second in models for code, the ones with norms of q and k. */
 static bool jina_bert_v2_check(struct model *m, struct bk_error *e) {
   const int64_t n = m->hp.n_ff;
-  const bool whole = gguf_tensor(&m->gguf, STR("blk.0.ffn_gate.weight")) == NULL;
+  const bool whole = model_table_rows(m, STR("blk.0.ffn_up.weight")) == 2 * n;
   const bool code = gguf_tensor(&m->gguf, STR("blk.0.attn_q_norm.weight")) != NULL;
   (void)e;
   m->hp.n_up = whole ? 2 * n : n;

@@ -31,7 +31,8 @@ static void modern_bert_head(struct tape *t, const struct model *m, int x) {
 
 static bool modern_bert_check(struct model *m, struct bk_error *e) {
   const struct str act = m->hp.activation;
-  return !act.len || str_is(act, "gelu") || str_is(act, "silu") || err_set(e, ERR_DATA, "not supported: activation \"" STR_FMT "\"", STR_ARG(act));
+  return !act.len || str_is(act, "gelu") || str_is(act, "silu") ||
+         err_set(e, ERR_DATA, "not supported: activation \"" STR_FMT "\"", STR_ARG(act));
 }
 
 static void modern_bert_forward(struct tape *t, const struct model *m) {
@@ -46,7 +47,7 @@ static void modern_bert_forward(struct tape *t, const struct model *m) {
     block_add(t, m, TAPE_ROWS(o), &l->wo, x);
     block_feed_forward(t, m, i, str_is(m->hp.activation, "silu") ? ACT_SILU : ACT_GELU_ERF, x);
   }
-  if (m->cls_norm.weight && m->cls_output.quant) modern_bert_head(t, m, x);
+  if (m->cls_norm.weight && m->cls.quant && m->cls_output.quant) modern_bert_head(t, m, x);
   else block_head(t, m, x);
 }
 

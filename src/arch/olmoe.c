@@ -20,7 +20,8 @@ static void olmoe_forward(struct tape *t, const struct model *m) {
   int x = tape_embed(t, &m->token_embd, 1), angles = tape_angles(t, &m->rope);
   for (int i = 0; i < (int)m->hp.n_layer; i++) {
     const struct layer *l = &m->layers[i];
-    block_add(t, m, TAPE_ROWS(block_attention_wide(t, m, l, block_normed(m, x, l->attn_norm), block_heads(m, i, angles), false)), &l->wo, x);
+    int o = block_attention_wide(t, m, l, block_normed(m, x, l->attn_norm), block_heads(m, i, angles), false);
+    block_add(t, m, TAPE_ROWS(o), &l->wo, x);
     block_feed_forward(t, m, i, ACT_SILU, x);
   }
   block_head(t, m, x);
