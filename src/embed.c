@@ -480,9 +480,9 @@ static void embed_start(struct embed *b, struct embed_slot *s, struct embed_piec
   const struct embed_options *o = &b->options;
   const int n = o->n_front + p->n + o->n_back;
   s->piece = p;
-  memcpy(s->ids, o->front, sizeof *s->ids * (size_t)o->n_front);
+  if (o->n_front) memcpy(s->ids, o->front, sizeof *s->ids * (size_t)o->n_front);
   memcpy(s->ids + o->n_front, b->texts[p->text].ids + p->from, sizeof *s->ids * (size_t)p->n);
-  memcpy(s->ids + o->n_front + p->n, o->back, sizeof *s->ids * (size_t)o->n_back);
+  if (o->n_back) memcpy(s->ids + o->n_front + p->n, o->back, sizeof *s->ids * (size_t)o->n_back);
   for (int i = 0; i < n && o->type; i++) s->types[i] = i < o->n_front ? 0 : o->type;
   s->request = (struct request){.ids = s->ids, .types = o->type ? s->types : NULL, .n_prompt = n, .n_max = n, .context = s};
   if (o->scores) s->request.wanted = b->wanted, s->request.logits = embed_take_score;
