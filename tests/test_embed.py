@@ -288,6 +288,18 @@ class Lines(unittest.TestCase):
         plain = rows("bert-pair", text="[SEP]")[0]["tokens"]
         self.assertGreater(plain, 3)
 
+    def test_a_vector_with_a_nan_is_never_written(self):
+        with open(model("bge-m3"), "rb") as f:
+            data = bytearray(f.read())
+        middle = len(data) // 2 // 4 * 4
+        data[middle:middle + 4096] = b"\xff\x7f" * 2048 # NaN as half and as float
+        with open(model("damaged"), "wb") as f:
+            f.write(data)
+        got = rows("damaged", text="hello\na")
+        self.assertEqual([sorted(r) for r in got], [["error", "index"]] * 2)
+        self.assertIn("NaN", got[0]["error"]["message"])
+        self.assertEqual(run("embed", "damaged", "--format", "f32", text="hello", code=65).stdout, b"")
+
     def test_an_answer_comes_before_the_next_line(self):
         p = subprocess.Popen([BODKIN, "embed", "-m", model("bert-pair"), "--dimensions", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         signal.alarm(60)
