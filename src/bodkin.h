@@ -19,7 +19,7 @@
  *   bk_session_close(s);
  *   bk_model_close(m);
  *
- * Memory is reserved by bk_model_open and bk_session_open and by nothing else. The same tokens give the same logits, bit
+ * Memory is reserved by bk_model_open and bk_session_open, and by bk_model_embed and bk_model_rerank until they return. The same tokens give the same logits, bit
  * for bit, whatever the number of threads and however the sequence was cut. A model and its sessions belong to one
  * thread at a time; two models are independent. No function prints, exits or changes a global setting.
  * SPDX-License-Identifier: MIT */
@@ -55,7 +55,7 @@ struct bk_options {     /* zeroed: the defaults */
   const char *isa;      /* NULL: the best of this machine; else scalar, avx2, avx_vnni, avx512, neon, neon_dot or neon_i8mm */
   int threads;          /* 0: as many as this process may use */
   int context;          /* tokens of a session; 0: the model's, at most 4096 */
-  int sessions;         /* open at once; 0: 1 */
+  int sessions;         /* open at once, or texts side by side in bk_model_embed and bk_model_rerank; 0: 1 */
   enum bk_kv kv;        /* how keys and values are kept */
   int exact;            /* not 0: float32 activations, keys and values; slow */
   uint64_t memory;      /* ceiling in bytes; 0: none */
@@ -112,6 +112,35 @@ BK_API void bk_session_stop(struct bk_session *s);
 /* Logits after the last token of a successful sync, bk_model_vocabulary of them; valid until the next call that takes the
  * session. NULL if there was none. */
 BK_API const float *bk_session_logits(const struct bk_session *s);
+
+/* ---- vectors and rankings ---- */
+
+enum { BK_POOL_MODEL, BK_POOL_MEAN, BK_POOL_CLS, BK_POOL_LAST };     /* how tokens become one vector; BK_POOL_MODEL: as the file says */
+enum { BK_TRUNCATE_ERROR, BK_TRUNCATE_END, BK_TRUNCATE_START };      /* what becomes of a text that is longer than the context */
+
+struct bk_embed {       /* zeroed: the defaults */
+  int pooling, truncate;
+  int dimensions;       /* the first of them are kept; 0: all */
+  int raw;              /* not 0: vectors keep their length; else it is 1 */
+  const char *prompt;   /* in front of every text; NULL: nothing */
+};
+
+struct bk_text {
+  const char *ptr;      /* UTF-8 */
+  size_t bytes;
+};
+
+BK_API int bk_model_dimensions(const struct bk_model *m); /* floats of a vector */
+
+/* n texts to n vectors, out (n, dimensions). A vector depends on its text alone, bit for bit. how NULL: defaults. Sessions
+ * that are open keep their places. Result: 1; 0 with an error that names the text: too long, no tokens, a NaN. */
+BK_API int bk_model_embed(struct bk_model *m, const struct bk_text *texts, int n, const struct bk_embed *how, float *out,
+                          struct bk_error *e);
+
+/* How well each of n texts answers the query, by a ranking model: scores (n), larger is better, without sigmoid.
+ * truncate: of the texts, never of the query. Result: as of bk_model_embed. */
+BK_API int bk_model_rerank(struct bk_model *m, struct bk_text query, const struct bk_text *texts, int n, int truncate, float *scores,
+                           struct bk_error *e);
 
 /* ---- sampling ---- */
 

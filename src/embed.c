@@ -495,6 +495,10 @@ static void embed_start(struct embed *b, struct embed_slot *s, struct embed_piec
 static void embed_finish(struct embed *b, struct embed_slot *s) {
   struct embed_piece *p = s->piece;
   size_t n = s->pool.kind == POOL_NONE ? (size_t)s->request.n_prompt * (size_t)b->n_out : (size_t)b->n_out;
+  if (b->lines[p->line].error.code) {
+    s->piece = NULL;
+    return;
+  }
   bool sound = b->options.scores || s->pool.kind == POOL_NONE ? pool_finite(p->vector, n) : pool_mean(&s->pool, p->vector);
   if (!sound) err_set(&b->lines[p->line].error, ERR_DATA, "what the model gives holds a NaN or an infinity: its weights are damaged or "
                       "not meant for this architecture");
@@ -518,6 +522,16 @@ static void embed_unite(struct embed *b, const struct embed_text *t) {
 static int embed_compare(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
   return (x > y) - (x < y);
+}
+
+/* Nothing can run: others hold every place. */
+static void embed_give_up(struct embed *b) {
+  for (int i = 0; i < b->n_slots; i++) {
+    struct embed_slot *s = &b->slots[i];
+    if (!s->piece || s->request.state == REQUEST_DONE) continue;
+    err_set(&b->lines[s->piece->line].error, ERR_BUSY, "all of the model's places are taken by sessions");
+    engine_finish(b->engine, &s->request);
+  }
 }
 
 /* Answers the lines that were added: every one has texts with vectors, or an error, or is the same as an earlier one. */
@@ -544,7 +558,7 @@ static void embed_round(struct embed *b) {
       }
       flying = flying || s->piece;
     }
-    if (flying) engine_step(b->engine);
+    if (flying && !engine_step(b->engine)) embed_give_up(b);
   }
   for (int i = 0; i < b->n_texts; i++) embed_unite(b, &b->texts[i]);
   for (int i = 0; i < b->n_texts && b->cache; i++) embed_keep(b, &b->texts[i]);
@@ -987,4 +1001,60 @@ static bool embed_prompt(const struct gguf *g, struct str name, struct str *out,
         return true;
       }
   return err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
+}
+
+/* ---- the public interface: bodkin.h ---- */
+
+/* All texts through b, in rounds; `take` gets the answer to each. The first that fails ends it. */
+static bool embed_texts(struct embed *b, const struct bk_text *texts, int n, void (*take)(void *, int, const float *), void *context,
+                        struct bk_error *e) {
+  for (int at = 0; at < n && !e->code;) {
+    embed_turn(b);
+    for (size_t bytes = 0; at + b->n_lines < n && b->n_lines < b->max_lines && bytes < b->fill;) {
+      struct str s = {texts[at + b->n_lines].ptr, texts[at + b->n_lines].bytes};
+      bytes += s.len;
+      embed_add(b, s, s.len > EMBED_LINE);
+    }
+    embed_round(b);
+    for (int i = 0; i < b->n_lines && !e->code; i++) {
+      const struct embed_line *l = embed_answer(b, i);
+      if (l->error.code) err_set(e, l->error.code, "text %d: %s", at + i, l->error.message);
+      else take(context, at + i, b->pieces[b->texts[l->text_at].piece].vector);
+    }
+    at += b->n_lines;
+  }
+  return !e->code;
+}
+
+struct embed_taken {
+  const struct embed_form *form;
+  float *out;
+};
+
+static void embed_take_vector(void *context, int i, const float *x) {
+  const struct embed_taken *t = context;
+  embed_shape(t->form, x, t->out + (size_t)i * (size_t)t->form->n);
+}
+
+BK_API int bk_model_dimensions(const struct bk_model *m) { return (int)m->engine.model.hp.n_embd; }
+
+BK_API int bk_model_embed(struct bk_model *m, const struct bk_text *texts, int n, const struct bk_embed *how, float *out,
+                          struct bk_error *e) {
+  static const struct bk_embed defaults;
+  static const enum embed_cut cuts[] = {EMBED_CUT_ERROR, EMBED_CUT_END, EMBED_CUT_START};
+  const struct hparams *hp = &m->engine.model.hp;
+  struct embed b;
+  if (!how) how = &defaults;
+  if (how->pooling < 0 || how->pooling > BK_POOL_LAST || how->truncate < 0 || how->truncate > BK_TRUNCATE_START || how->dimensions < 0 ||
+      how->dimensions > hp->n_embd)
+    return err_set(e, ERR_USAGE, "bk_embed: pooling %d, truncate %d, dimensions %d: one of them is not there", how->pooling, how->truncate,
+                   how->dimensions);
+  struct embed_options o = {.pooling = how->pooling ? (enum pooling)how->pooling : pool_kind(hp), .cut = cuts[how->truncate],
+                            .prompt = str_from(how->prompt)};
+  const struct embed_form form = {.normalise = !how->raw, .n = how->dimensions ? how->dimensions : (int)hp->n_embd};
+  struct embed_taken taken = {&form, out};
+  if (m->engine.model.vocab) embed_frame(m->engine.model.vocab, &o);
+  bool ok = embed_open(&b, &m->engine, &o, e) && embed_texts(&b, texts, n, embed_take_vector, &taken, e);
+  embed_close(&b);
+  return ok;
 }

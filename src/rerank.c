@@ -155,3 +155,17 @@ static bool rerank_write(struct rerank *r, int64_t top, FILE *out, struct bk_err
   }
   return (fflush(out) == 0 && !ferror(out)) || err_set(e, ERR_IO, "cannot write the scores: %s", strerror(errno));
 }
+
+/* ---- the public interface: bodkin.h ---- */
+
+static void rerank_take(void *context, int i, const float *score) { ((float *)context)[i] = *score; }
+
+BK_API int bk_model_rerank(struct bk_model *m, struct bk_text query, const struct bk_text *texts, int n, int truncate, float *scores,
+                           struct bk_error *e) {
+  struct rerank r;
+  const enum embed_cut cut = truncate == BK_TRUNCATE_END ? EMBED_CUT_END : truncate == BK_TRUNCATE_START ? EMBED_CUT_START : EMBED_CUT_ERROR;
+  bool ok = rerank_open(&r, &m->engine, (struct str){query.ptr, query.bytes}, cut, e) &&
+            embed_texts(&r.embed, texts, n, rerank_take, scores, e);
+  rerank_close(&r);
+  return ok;
+}

@@ -9,13 +9,14 @@
 #include <math.h>
 
 #define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) \
-  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample)
+  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(embed) X(sample)
 
 #include "check_support.h"
 
 #include "check_base.c"
 #include "check_chat.c"
 #include "check_convert.c"
+#include "check_embed.c"
 #include "check_engine.c"
 #include "check_gguf.c"
 #include "check_hash.c"
