@@ -337,7 +337,7 @@ static void block_head(struct tape *t, const struct model *m, int x) {
   x = tape_head(t, x);
   const struct tape_in in = normed ? TAPE_NORM(x, norm) : TAPE_ROWS(x);
   int out;
-  if (m->cls.quant) out = tape_product(t, TAPE_ACT(tape_product(t, in, &m->cls), ACT_TANH), &m->cls_output);
+  if (m->cls.quant && m->cls_output.quant) out = tape_product(t, TAPE_ACT(tape_product(t, in, &m->cls), ACT_TANH), &m->cls_output);
   else out = tape_product(t, in, m->cls_output.quant ? &m->cls_output : m->output.quant ? &m->output : &m->token_embd);
   if (m->hp.logit_scale != 1 || m->hp.softcap_logits > 0) tape_logits(t, out, (float)m->hp.logit_scale, (float)m->hp.softcap_logits);
   tape_result(t, out);

@@ -60,6 +60,7 @@
 #pragma GCC optimize("Os") // likewise
 #endif
 #include "arrow.c"
+#include "cache.c"
 #include "embed.c"
 #include "rerank.c"
 #include "store.c"

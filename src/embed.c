@@ -125,6 +125,8 @@ struct embed_text {         // a line, or a sentence of one
   size_t bound;
   int n, cut;               // ids; those that were cut off
   int piece, n_pieces, tokens; // tokens: computed, frames included
+  uint8_t key[32];          // of the cache
+  float *vector;            // from the cache; NULL: to be computed
 };
 
 struct embed_line {
@@ -148,8 +150,13 @@ struct embed_slot {
   struct embed_piece *piece; // NULL: free
 };
 
+enum { EMBED_KEPT = 3 * sizeof(int32_t) }; // bytes of the cache before a vector: n, cut, tokens of the text
+
 struct embed {
   struct engine *engine;
+  struct cache *cache;      // NULL: none
+  struct hash_sha256 key;   // of the model and of all that bears on a vector but the text
+  char *kept;               // (EMBED_KEPT + 4 * n_out)
   struct embed_options options;
   struct arena memory;      // as reserved
   int n_out;                // floats of a vector
@@ -157,10 +164,11 @@ struct embed {
   struct embed_text *texts; // (max_texts)
   struct embed_piece *pieces; // (max_pieces)
   uint64_t *order;          // (max_pieces)
-  int n_lines, n_texts, n_pieces, max_texts, max_pieces, max_lines;
+  int n_lines, n_texts, n_pieces, n_order, max_texts, max_pieces, max_lines;
   size_t fill;
   uint16_t *seen;           // (4 * EMBED_LINES) hash table: line + 1
   struct arena ids, vectors; // of the round
+  struct arena all_ids, all_vectors; // of any
   struct arena long_text;   // scratch for one of EMBED_LINE bytes
   struct arena *scratch;    // (threads) for texts of EMBED_SHORT bytes
   bool *wanted;             // (context)
@@ -243,7 +251,39 @@ static bool embed_open(struct embed *b, struct engine *g, const struct embed_opt
     *(i < threads ? &b->scratch[i] : i == threads ? &b->long_text : i == threads + 1 ? &b->ids : &b->vectors) = part;
     ok = p != NULL;
   }
+  b->all_ids = b->ids;
+  b->all_vectors = b->vectors;
   return ok || err_set(e, ERR_OS, "no memory for lines in flight");
+}
+
+/* The SHA-256 of a model's files. */
+static void embed_digest(const struct gguf *g, uint8_t digest[32]) {
+  struct hash_sha256 sum = hash_sha256_init();
+  for (int i = 0; i < g->n_files; i++) {
+    hash_sha256_update(&sum, (struct str){g->files[i].ptr, g->files[i].size});
+    os_forget(g->files[i].ptr, g->files[i].size);
+  }
+  hash_sha256_final(&sum, digest);
+}
+
+/* From now on vectors come from the cache where it has them, and go there. */
+static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *a, struct bk_error *e) {
+  const struct embed_options *o = &b->options;
+  const struct engine *g = b->engine;
+  const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact, b->n_out};
+  uint8_t digest[32];
+  if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--pooling none goes without --cache");
+  if (g->model.n_loras) return err_set(e, ERR_USAGE, "--lora goes without --cache");
+  b->kept = ARENA_NEW(a, char, EMBED_KEPT + sizeof(float) * (size_t)b->n_out);
+  if (!b->kept) return err_set(e, ERR_OS, "no memory for a vector of the cache");
+  embed_digest(&g->model.gguf, digest);
+  b->cache = cache;
+  b->key = hash_sha256_init();
+  hash_sha256_update(&b->key, (struct str){(const char *)digest, sizeof digest});
+  hash_sha256_update(&b->key, (struct str){(const char *)settings, sizeof settings});
+  hash_sha256_update(&b->key, o->prompt);
+  hash_sha256_update(&b->key, (struct str){"", 1});
+  return true;
 }
 
 static void embed_close(struct embed *b) { os_release(b->memory); }
@@ -268,6 +308,7 @@ static bool embed_encode(struct embed *b, struct embed_text *t, struct arena scr
   struct bk_error *e = &b->lines[t->piece].error; // until there are pieces: whose text it is
   struct str s = t->text;
   struct token_options options = {false, o->n_spans > 0};
+  if (t->vector) return true;
   if ((o->prompt.len || !t->valid) && !embed_copy(b, t, &scratch, &s)) return err_set(e, ERR_OS, "no memory for a line");
   return token_encode_spans(v, s, o->spans, o->n_spans, options, scratch, t->ids, (int)token_bound(v, t->bound), &t->n, e);
 }
@@ -366,11 +407,35 @@ static bool embed_add_piece(struct embed *b, struct embed_text *t, int line, int
   p->text = (int)(t - b->texts);
   p->from = from;
   p->n = n;
-  b->order[b->n_pieces] = (uint64_t)(UINT32_MAX - (uint32_t)n) << 32 | (uint32_t)b->n_pieces; // the longest first
+  b->order[b->n_order++] = (uint64_t)(UINT32_MAX - (uint32_t)n) << 32 | (uint32_t)b->n_pieces; // the longest first
   b->n_pieces++;
   t->n_pieces++;
   t->tokens += n + frame;
   return true;
+}
+
+/* ---- the cache ---- */
+
+static void embed_recall(struct embed *b, struct embed_text *t) {
+  struct hash_sha256 key = b->key;
+  int32_t counts[3];
+  hash_sha256_update(&key, t->text);
+  hash_sha256_final(&key, t->key);
+  if (!cache_get(b->cache, t->key, b->kept, (uint32_t)(EMBED_KEPT + 4 * b->n_out))) return;
+  if (!(t->vector = arena_raw(&b->vectors, (size_t)b->n_out, sizeof(float), 16))) return;
+  memcpy(counts, b->kept, sizeof counts);
+  memcpy(t->vector, b->kept + EMBED_KEPT, sizeof(float) * (size_t)b->n_out);
+  t->n = counts[0];
+  t->cut = counts[1];
+  t->tokens = counts[2];
+}
+
+static void embed_keep(struct embed *b, const struct embed_text *t) {
+  const int32_t counts[3] = {t->n, t->cut, t->tokens};
+  if (t->vector || !t->n_pieces || b->lines[b->pieces[t->piece].line].error.code) return;
+  memcpy(b->kept, counts, sizeof counts);
+  memcpy(b->kept + EMBED_KEPT, b->pieces[t->piece].vector, sizeof(float) * (size_t)b->n_out);
+  cache_append(b->cache, t->key, b->kept, (uint32_t)(EMBED_KEPT + 4 * b->n_out));
 }
 
 /* Cuts a text to what the model can take at once. */
@@ -381,6 +446,11 @@ static bool embed_cut_text(struct embed *b, struct embed_text *t) {
   struct bk_error *e = &b->lines[line].error;
   int from = 0;
   t->piece = b->n_pieces;
+  if (t->vector) {
+    b->pieces[b->n_pieces++] = (struct embed_piece){line, (int)(t - b->texts), 0, t->n, t->vector};
+    t->n_pieces = 1;
+    return true;
+  }
   if (t->n + frame == 0) return err_set(e, ERR_DATA, "the line has no tokens");
   if (!o->window && t->n > room) {
     if (o->cut == EMBED_CUT_ERROR)
@@ -453,21 +523,22 @@ static int embed_compare(const void *a, const void *b) {
 /* Answers the lines that were added: every one has texts with vectors, or an error, or is the same as an earlier one. */
 static void embed_round(struct embed *b) {
   int chunks = (b->n_lines + EMBED_CHUNK - 1) / EMBED_CHUNK, next = 0;
+  for (int i = 0; i < b->n_texts && b->cache; i++) embed_recall(b, &b->texts[i]);
   cpu_pool_run(&b->engine->cpu.pool, 1, &chunks, embed_encode_some, b);
   for (int i = 0; i < b->n_texts; i++)
-    if (b->texts[i].bound > EMBED_SHORT) {
+    if (b->texts[i].bound > EMBED_SHORT && !b->texts[i].vector) {
       embed_encode(b, &b->texts[i], b->long_text);
       os_forget(b->long_text.beg, (size_t)(b->long_text.end - b->long_text.beg));
     }
   for (int i = 0; i < b->n_texts; i++)
     if (!b->lines[b->texts[i].piece].error.code) embed_cut_text(b, &b->texts[i]);
-  qsort(b->order, (size_t)b->n_pieces, sizeof *b->order, embed_compare);
+  qsort(b->order, (size_t)b->n_order, sizeof *b->order, embed_compare);
   for (bool flying = true; flying;) {
     flying = false;
     for (int i = 0; i < b->n_slots; i++) {
       struct embed_slot *s = &b->slots[i];
       if (s->piece && s->request.state == REQUEST_DONE) embed_finish(b, s);
-      while (!s->piece && next < b->n_pieces) {
+      while (!s->piece && next < b->n_order) {
         struct embed_piece *p = &b->pieces[(uint32_t)b->order[next++]];
         if (!b->lines[p->line].error.code) embed_start(b, s, p);
       }
@@ -476,13 +547,14 @@ static void embed_round(struct embed *b) {
     if (flying) engine_step(b->engine);
   }
   for (int i = 0; i < b->n_texts; i++) embed_unite(b, &b->texts[i]);
+  for (int i = 0; i < b->n_texts && b->cache; i++) embed_keep(b, &b->texts[i]);
 }
 
 /* Before the next round. */
 static void embed_turn(struct embed *b) {
-  b->ids.beg = b->n_texts ? (char *)b->texts[0].ids : b->ids.beg;
-  b->vectors.beg = b->n_pieces ? (char *)b->pieces[0].vector : b->vectors.beg;
-  b->n_lines = b->n_texts = b->n_pieces = 0;
+  b->ids = b->all_ids;
+  b->vectors = b->all_vectors;
+  b->n_lines = b->n_texts = b->n_pieces = b->n_order = 0;
   memset(b->seen, 0, sizeof *b->seen * 4 * EMBED_LINES);
 }
 
@@ -496,6 +568,7 @@ static bool embed_read(struct embed *b, struct embed_input *in, struct bk_error 
          embed_input_take(in, b->n_lines == 0, &line, &too_long, e) == EMBED_TAKEN)
     embed_add(b, line, too_long);
   if (b->n_lines && !e->code) embed_round(b);
+  if (b->cache && !e->code) cache_flush(b->cache, e);
   return b->n_lines > 0 && !e->code;
 }
 
@@ -754,16 +827,11 @@ static bool embed_arrow_schema(struct embed_writer *w, struct bk_error *e) {
   const struct gguf *g = &w->embed->engine->model.gguf;
   const struct embed_element *element = &embed_elements[w->form.precision];
   const struct arrow_item item = {element->bits < 8 ? 8 : element->bits, element->bits > 8, w->form.precision != EMBED_UBINARY};
-  struct hash_sha256 sum = hash_sha256_init();
   uint8_t digest[32];
   char text[ARROW_HEAD], hex[65], dimension[16];
   struct buf head = {text, 0, sizeof text, false};
   struct str name = STR_NONE;
-  for (int i = 0; i < g->n_files; i++) {
-    hash_sha256_update(&sum, (struct str){g->files[i].ptr, g->files[i].size});
-    os_forget(g->files[i].ptr, g->files[i].size);
-  }
-  hash_sha256_final(&sum, digest);
+  embed_digest(g, digest);
   hash_hex(digest, hex);
   gguf_string(gguf_find(g, STR("general.name")), &name);
   snprintf(dimension, sizeof dimension, "%d", w->form.n);

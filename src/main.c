@@ -90,6 +90,7 @@ static const struct option options_table[] = {
   {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
   {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
   {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
+  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0, "FILE[=SIZE] vectors kept between runs, at most SIZE, 256M if none is given (embed)"},
   {"top-n", 0, OPTION_INT, OPTION(top_n), 1, 9e15, "N           only the N best lines (rerank)"},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
   {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
@@ -802,15 +803,31 @@ static void main_embed_note(int64_t lines, int64_t errors, int64_t cut_lines, in
   if (errors) fprintf(stderr, "[%lld of %lld lines have errors]\n", (long long)errors, (long long)lines);
 }
 
+/* FILE or FILE=SIZE. */
+static bool main_embed_cache(const struct options *o, struct cache *c, struct embed *b, struct bk_error *e) {
+  if (!o->cache) return true;
+  const char *sign = strrchr(o->cache, '=');
+  uint64_t limit = 0;
+  bool sized = sign && str_to_bytes(str_from(sign + 1), &limit);
+  struct str path = {o->cache, sized ? (size_t)(sign - o->cache) : strlen(o->cache)};
+  path.ptr = arena_copy(&main_memory, path).ptr;
+  char *ended = arena_alloc(&main_memory, 1, 1, 1); // behind the copy
+  if (!path.ptr || !ended) return err_set(e, ERR_USAGE, "--cache: no path");
+  if (sized && limit < 1 << 16) return err_set(e, ERR_USAGE, "--cache %s: at least 64K are needed", o->cache);
+  return cache_open(c, path.ptr, sized ? limit : (uint64_t)256 << 20, e) && embed_use_cache(b, c, &main_memory, e);
+}
+
 static bool main_embed(const struct options *o, struct bk_error *e) {
   static struct engine g;
   static struct embed b;
   static struct embed_writer w;
+  static struct cache cache;
   struct embed_input in;
   struct embed_options how;
   struct embed_form form;
   if (!main_embed_load(o, &g, &in, e) || !main_embed_options(o, &g, &how, e) || !main_embed_form(o, &g, &how, &form, e) ||
-      !embed_open(&b, &g, &how, e) || !embed_writer_open(&w, &b, &form, stdout, e))
+      !embed_open(&b, &g, &how, e) || !embed_writer_open(&w, &b, &form, stdout, e) ||
+      !main_embed_cache(o, &cache, &b, e))
     return false;
   main_embed_started = os_seconds();
   bool ok = embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);

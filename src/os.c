@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -241,6 +242,55 @@ static bool os_ready(int fd) {
 
 static void os_close(int fd) {
   if (fd >= 0) close(fd);
+}
+
+static int os_open_log(const char *path, struct bk_error *e) {
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  struct stat st;
+  if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return fd;
+  if (fd < 0) os_open_failed(path, e);
+  else err_set(e, ERR_IO, "%s: not a regular file", path);
+  os_close(fd);
+  return -1;
+}
+
+static bool os_lock(int fd, bool lock) {
+  int code;
+  while ((code = flock(fd, lock ? LOCK_EX : LOCK_UN)) < 0 && errno == EINTR) {}
+  return code == 0;
+}
+
+static bool os_is_open(const char *path, int fd) {
+  struct stat st, other;
+  return fstat(fd, &st) == 0 && stat(path, &other) == 0 && st.st_dev == other.st_dev && st.st_ino == other.st_ino;
+}
+
+static uint64_t os_size(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+static bool os_set_size(int fd, uint64_t bytes) { return ftruncate(fd, (off_t)bytes) == 0; }
+
+static int64_t os_read_at(int fd, char *to, size_t bytes, uint64_t at) {
+  size_t done = 0;
+  while (done < bytes) {
+    ssize_t n = pread(fd, to + done, bytes - done, (off_t)(at + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += (size_t)n;
+  }
+  return (int64_t)done;
+}
+
+static bool os_write_at(int fd, struct str bytes, uint64_t at) {
+  for (size_t done = 0; done < bytes.len;) {
+    ssize_t n = pwrite(fd, bytes.ptr + done, bytes.len - done, (off_t)(at + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    done += (size_t)n;
+  }
+  return true;
 }
 
 static char os_unfinished[OS_PATH + 16]; // the name of the file that is being written; empty: none

@@ -39,6 +39,15 @@ static int64_t os_read(int fd, char *to, size_t bytes); // as read(), but for in
 static bool os_ready(int fd);                           // would os_read return at once?
 static void os_close(int fd);
 
+/* A file that is read and written at places, made if it is not there, for several processes. */
+static int os_open_log(const char *path, struct bk_error *e);
+static bool os_lock(int fd, bool lock);                // waits; a lock ends with its process
+static bool os_is_open(const char *path, int fd);      // does the path lead to that file?
+static uint64_t os_size(int fd);
+static bool os_set_size(int fd, uint64_t bytes);
+static int64_t os_read_at(int fd, char *to, size_t bytes, uint64_t at); // fewer than asked for: there are no more
+static bool os_write_at(int fd, struct str bytes, uint64_t at);
+
 /* A file being written beside `path` under a name of its own; os_commit makes it `path`, all of it or nothing. One at a
  * time; os_discard removes what was not committed and may be called by a signal's handler and more than once. */
 enum { OS_PATH = 4096 };

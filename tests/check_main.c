@@ -8,7 +8,8 @@
 #include <check.h>
 #include <math.h>
 
-#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample)
+#define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) \
+  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample)
 
 #include "check_support.h"
 

@@ -360,12 +360,14 @@ static bool mt_says_rows(const struct arch *arch, struct str name) {
 }
 
 /* One tensor of a file: gone, of another shape, of a type nobody knows. */
-static void mt_tensor_refused(const char *from, const struct gguf *file, const struct arch *arch, int n_layer, const struct gguf_tensor *t) {
+static void mt_tensor_refused(const char *from, const struct gguf *file, const struct arch *arch, int n_layer, bool strict,
+                              const struct gguf_tensor *t) {
   char name[128], shape[96];
   snprintf(name, sizeof name, STR_FMT, STR_ARG(t->name));
   struct mt_change drop = {.what = MT_DROP_TENSOR, .name = name};
-  if (mt_says_rows(arch, t->name)) mt_either(from, drop); // others may be as long as it says
-  else if (mt_whole_without(file, arch, n_layer, name)) mt_accepted(from, drop);
+  const bool whole = mt_whole_without(file, arch, n_layer, name);
+  if (whole && strict) mt_accepted(from, drop);
+  else if (whole || mt_says_rows(arch, t->name)) mt_either(from, drop); // others may be as long as it says, or as it makes them
   else mt_refused(from, drop, "tensor ", "missing");
   mt_refused(from, (struct mt_change){.what = MT_TYPE, .name = name, .bits = 77}, name, "not supported: weight type 77");
   for (int d = 0; d < t->n_dims && !(d == 1 && mt_says_rows(arch, t->name)); d++) {
@@ -388,7 +390,7 @@ START_TEST(model_tensors) {
     ck_assert(gguf_open(&files, mt_models[i], &a, &e));
     for (int k = 0; k < files.n_tensors; k++) // every third of a layer, another one in each file
       if (!str_starts(files.tensors[k].name, STR("blk.")) || k % 3 == i)
-        mt_tensor_refused(mt_models[i], &files, i == 2 ? &arch_gemma3 : &arch_llama, i == 2 ? 7 : 2, &files.tensors[k]);
+        mt_tensor_refused(mt_models[i], &files, i == 2 ? &arch_gemma3 : &arch_llama, i == 2 ? 7 : 2, true, &files.tensors[k]);
     gguf_close(&files);
     os_release(whole);
   }

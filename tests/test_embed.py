@@ -1,0 +1,380 @@
+#!/usr/bin/env python3
+"""`bodkin embed` and `bodkin rerank` against transformers' numbers (tests/golden/embed.json) and against themselves.
+
+    python3 tests/test_embed.py [BODKIN]
+
+Models are made by `bodkin convert` from tests/families, in a folder that is removed. numpy and pyarrow read what is written
+where they are installed; what they would check is skipped and counted where they are not.
+SPDX-License-Identifier: MIT
+"""
+import array
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BODKIN = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else os.path.join(ROOT, "bodkin"))
+with open(os.path.join(ROOT, "tests/golden/embed.json"), encoding="utf-8") as file:
+    GOLDEN = json.load(file)
+TMP = ""
+WORDS = "the quick brown fox words of a text dog hello it is over lazy count don't and".split()
+
+
+def folder(name):
+    return os.path.join(ROOT, "tests/families", name)
+
+
+def model(name):
+    return os.path.join(TMP, name + ".gguf")
+
+
+def convert(name, source):
+    subprocess.run([BODKIN, "convert", source, model(name)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def setUpModule():
+    global TMP
+    TMP = tempfile.mkdtemp()
+    for name in ("bert-pair", "bge-m3", "modernbert"):
+        convert(name, folder(name))
+    own = os.path.join(TMP, "qwen3-reranker") # with a template, shorter than the built-in one
+    shutil.copytree(folder("qwen3-reranker"), own)
+    os.makedirs(os.path.join(own, "additional_chat_templates"))
+    with open(os.path.join(own, "chat_template.jinja"), "w") as f:
+        f.write("{{ messages }}")
+    with open(os.path.join(own, "additional_chat_templates/rerank.jinja"), "w") as f:
+        f.write(GOLDEN["template"])
+    convert("qwen3-reranker", own)
+
+
+def tearDownModule():
+    shutil.rmtree(TMP)
+
+
+def run(command, name, *args, text=b"", code=0, **more):
+    if isinstance(text, str):
+        text = text.encode()
+    env = {"PATH": os.environ.get("PATH", ""), "HOME": TMP}
+    env.update({k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")})
+    more.setdefault("stdout", subprocess.PIPE)
+    p = subprocess.run([BODKIN, command, "-m", model(name), *args], input=text, stderr=subprocess.PIPE, env=env, timeout=600, **more)
+    assert p.returncode == code, (p.returncode, p.stderr)
+    return p
+
+
+def rows(*args, **more):
+    return [json.loads(line) for line in run("embed", *args, **more).stdout.decode().splitlines()]
+
+
+def floats(data, width):
+    a = array.array("f", data)
+    return [list(a[i:i + width]) for i in range(0, len(a), width)]
+
+
+def texts(n, seed=1):
+    r = random.Random(seed)
+    return [" ".join(r.choice(WORDS) for _ in range(r.randrange(1, 20))) for _ in range(n)]
+
+
+class Numbers(unittest.TestCase):
+    def near(self, got, want, tolerance):
+        self.assertEqual(len(got), len(want))
+        self.assertLess(max(abs(a - b) for a, b in zip(got, want)), tolerance)
+
+    def test_vectors_are_those_of_transformers(self):
+        for name, cases in GOLDEN["vectors"].items():
+            pooling = ["--pooling", "mean"] if name == "bert-pair" else []
+            got = rows(name, "--exact", *pooling, text="\n".join(c["text"] for c in cases))
+            for row, case in zip(got, cases):
+                self.assertEqual(row["tokens"], len(case["ids"]), (name, case["text"]))
+                self.near(row["embedding"], case["embedding"], 3e-4)
+
+    def test_scores_are_those_of_transformers(self):
+        for name, cases in GOLDEN["scores"].items():
+            for case in cases:
+                out = run("rerank", name, "-q", case["query"], text="\n".join(case["lines"])).stdout.decode()
+                got = [json.loads(line) for line in out.splitlines()]
+                self.assertEqual([r["score"] for r in got], sorted((r["score"] for r in got), reverse=True))
+                for r in got:
+                    self.assertLess(abs(r["score"] - case["scores"][r["index"]]), 5e-3, (name, case["query"]))
+                    self.assertEqual(r["text"], case["lines"][r["index"]])
+                    self.assertTrue(0 < r["relevance_score"] < 1)
+
+    def test_only_the_best(self):
+        out = run("rerank", "bert-pair", "-q", "hello", "--top-n", "2", text="\n".join(texts(9))).stdout
+        self.assertEqual(len(out.splitlines()), 2)
+
+    def test_a_line_decides_its_vector_alone(self):
+        lines = texts(300)
+        want = floats(run("embed", "bge-m3", "--format", "f32", text="\n".join(lines)).stdout, 64)
+        self.assertEqual(len(want), 300)
+        for args in (["--threads", "1"], ["--threads", "3", "--batch", "40"], ["--batch", "4096"]):
+            got = floats(run("embed", "bge-m3", "--format", "f32", *args, text="\n".join(lines)).stdout, 64)
+            self.assertEqual(got, want, args)
+        order = list(range(300))
+        random.Random(5).shuffle(order)
+        got = floats(run("embed", "bge-m3", "--format", "f32", text="\n".join(lines[i] for i in order)).stdout, 64)
+        self.assertEqual(got, [want[i] for i in order])
+        one = floats(run("embed", "bge-m3", "--format", "f32", text=lines[7]).stdout, 64)
+        self.assertEqual(one, [want[7]])
+        jsonl = rows("bge-m3", text="\n".join(lines))
+        self.assertEqual([list(array.array("f", r["embedding"])) for r in jsonl], want) # nine digits read back
+
+    def test_more_lines_than_a_round(self):
+        lines = texts(2500)
+        got = rows("bert-pair", "--pooling", "mean", "--dimensions", "2", text="\n".join(lines) + "\n")
+        self.assertEqual([r["index"] for r in got], list(range(2500)))
+        by_text = {}
+        for r, line in zip(got, lines): # equal lines, equal vectors
+            self.assertEqual(by_text.setdefault(line, r["embedding"]), r["embedding"])
+
+    def test_shapes(self):
+        whole = rows("bge-m3", "--normalize", "none", text="hello world")[0]["embedding"]
+        cut = whole[:16]
+        length = sum(x * x for x in cut) ** 0.5
+        self.near(rows("bge-m3", "--dimensions", "16", text="hello world")[0]["embedding"], [x / length for x in cut], 1e-6)
+        tokens = rows("bge-m3", "--pooling", "none", text="hello world")[0]
+        self.assertEqual(len(tokens["embedding"]), tokens["tokens"])
+        self.near(tokens["embedding"][0], whole, 1e-6) # CLS
+        mean = [sum(column) / tokens["tokens"] for column in zip(*tokens["embedding"])]
+        self.near(rows("bge-m3", "--pooling", "mean", "--normalize", "none", text="hello world")[0]["embedding"], mean, 1e-5)
+        last = rows("bge-m3", "--pooling", "last", "--normalize", "none", text="hello world")[0]["embedding"]
+        self.near(last, tokens["embedding"][-1], 1e-6)
+
+    def test_precisions(self):
+        lines = "\n".join(texts(5))
+        want = floats(run("embed", "bge-m3", "--format", "f32", text=lines).stdout, 64)
+        ubinary = run("embed", "bge-m3", "--format", "f32", "--precision", "ubinary", text=lines).stdout
+        bits = [sum((x > 0) << (7 - k) for k, x in enumerate(v[i:i + 8])) for v in want for i in range(0, 64, 8)] # numpy.packbits
+        self.assertEqual(list(ubinary), bits)
+        binary = array.array("b", run("embed", "bge-m3", "--format", "f32", "--precision", "binary", text=lines).stdout)
+        self.assertEqual(list(binary), [b - 128 for b in bits])
+        for r, v in zip(rows("bge-m3", "--precision", "int8", text=lines), want):
+            self.assertLessEqual(max(abs(q * r["scale"] - x) for q, x in zip(r["embedding"], v)), r["scale"] * 0.51)
+        low, high = ([f(column) for column in zip(*want)] for f in (min, max))
+        with open(os.path.join(TMP, "ranges"), "wb") as f:
+            array.array("f", low + high).tofile(f)
+        got = run("embed", "bge-m3", "--format", "f32", "--precision", "int8", "--ranges", f.name, text=lines).stdout
+        expected = [(x - a) / ((b - a) / 255) - 128 for v in want for x, a, b in zip(v, low, high)] # sentence-transformers, float32
+        self.assertLess(max(abs(g - x) for g, x in zip(array.array("b", got), expected)), 1.01)
+
+    def test_npy(self):
+        try:
+            import numpy as np
+        except ImportError:
+            self.skipTest("numpy is not installed")
+        path, source = os.path.join(TMP, "v.npy"), os.path.join(TMP, "lines")
+        with open(source, "w") as f:
+            f.write("\n".join(texts(20)))
+        want = floats(run("embed", "bge-m3", "--format", "f32", source).stdout, 64)
+        for precision, kind in (("float32", "<f4"), ("float16", "<f2"), ("int8", "|i1"), ("ubinary", "|u1")):
+            with open(path, "wb") as f: # a file: the head is written again at the end
+                run("embed", "bge-m3", "--format", "npy", "--precision", precision, text="\n".join(texts(20)), stdout=f)
+            v = np.load(path)
+            self.assertEqual((v.shape[0], v.dtype.str), (20, kind))
+            with open(path, "wb") as f: # a pipe: the lines of the file are counted first
+                f.write(run("embed", "bge-m3", "--format", "npy", "--precision", precision, source).stdout)
+            self.assertEqual(np.load(path).tobytes(), v.tobytes())
+            if precision == "float32":
+                self.assertEqual(v.tolist(), want)
+
+    def test_arrow(self):
+        try:
+            import pyarrow
+        except ImportError:
+            self.skipTest("pyarrow is not installed")
+        lines = "\n".join(texts(1100))
+        want = run("embed", "bge-m3", "--format", "f32", text=lines).stdout
+        reader = pyarrow.ipc.open_stream(run("embed", "bge-m3", "--format", "arrow", text=lines).stdout)
+        batches = list(reader)
+        table = pyarrow.Table.from_batches(batches)
+        table.validate(full=True)
+        self.assertEqual(table["index"].to_pylist(), list(range(1100)))
+        self.assertEqual(table["embedding"].combine_chunks().flatten().to_pylist(), list(array.array("f", want)))
+        self.assertEqual(reader.schema.metadata[b"dimension"], b"64")
+
+
+class Lines(unittest.TestCase):
+    def test_whatever_is_in_a_line_it_is_answered(self):
+        got = rows("bert-pair", "--dimensions", "2", text=b"bad \xff\xfe\n\na\0b\n\r\nlast\r\nno end")
+        self.assertEqual([r["index"] for r in got], list(range(6)))
+        self.assertTrue(all(len(r["embedding"]) == 2 for r in got))
+        self.assertEqual(got[1]["embedding"], got[3]["embedding"])
+        self.assertEqual(got[0]["embedding"], rows("bert-pair", "--dimensions", "2", text="bad \ufffd\ufffd")[0]["embedding"])
+        self.assertEqual(rows("bert-pair", text=b""), [])
+
+    def test_lines_that_do_not_fit(self):
+        text = "short\n" + "word " * 2000000 + "\n" + "x" * (17 << 20) + "\nend\n"
+        got = rows("bert-pair", "--dimensions", "2", text=text)
+        self.assertEqual(["error" in r for r in got], [False, True, True, False])
+        self.assertIn("the context holds", got[1]["error"]["message"])
+        self.assertIn("longer than", got[2]["error"]["message"])
+        p = run("embed", "bert-pair", "--dimensions", "2", "--truncate", "end", text="word " * 300)
+        row = json.loads(p.stdout)
+        self.assertEqual(row["tokens"] + row["truncated"], rows("bert-pair", "--window", "64", text="word " * 300)[0]["tokens"] -
+                         2 * (len(range(0, row["tokens"] + row["truncated"] - 2, 62)) - 1))
+        self.assertIn(b"cut", p.stderr)
+        p = run("embed", "bert-pair", "--format", "f32", text="a\n" + "word " * 300, code=65)
+        self.assertEqual(len(p.stdout), 64 * 4)
+        self.assertIn(b"line 2", p.stderr)
+
+    def test_truncation_keeps_the_end_that_is_asked_for(self):
+        words = [random.Random(2).choice(WORDS) for _ in range(400)]
+        context = 112
+        for side in ("end", "start"):
+            row = rows("bert-pair", "--truncate", side, text=" ".join(words))[0]
+            self.assertEqual(row["tokens"], context)
+            other = list(words)
+            other[-1 if side == "end" else 0] = "zzz"
+            self.assertEqual(rows("bert-pair", "--truncate", side, text=" ".join(other))[0]["embedding"], row["embedding"])
+            other = list(words)
+            other[0 if side == "end" else -1] = "zzz"
+            self.assertNotEqual(rows("bert-pair", "--truncate", side, text=" ".join(other))[0]["embedding"], row["embedding"])
+
+    def test_windows(self):
+        line = " ".join(random.Random(4).choice(WORDS) for _ in range(100))
+        one = rows("bge-m3", "--window", "40", text="hello world")[0]
+        self.assertEqual(one["embedding"], rows("bge-m3", text="hello world")[0]["embedding"])
+        many = rows("bge-m3", "--window", "40", "--overlap", "10", text=line)[0]
+        self.assertGreater(many["tokens"], rows("bge-m3", "--window", "40", text=line)[0]["tokens"])
+
+    def test_sentences(self):
+        row = rows("bge-m3", "--hierarchical", text="hello world. a text?  it is")[0]
+        self.assertEqual([(s["start"], s["end"]) for s in row["sentences"]], [(0, 12), (13, 20), (22, 27)])
+        alone = rows("bge-m3", text="a text?")[0]
+        self.assertEqual(row["sentences"][1]["embedding"], alone["embedding"])
+
+    def test_prompts(self):
+        self.assertEqual(rows("bge-m3", "--prompt", "a text: ", text="hello")[0]["embedding"],
+                         rows("bge-m3", text="a text: hello")[0]["embedding"])
+        run("embed", "bge-m3", "--prompt-name", "nothing", code=65)
+
+    def test_the_query_is_never_cut(self):
+        long = " ".join(["text"] * 500)
+        run("rerank", "bert-pair", "-q", long, text="a", code=65)
+        out = [json.loads(x) for x in run("rerank", "bert-pair", "-q", "hello", text=long + "\na").stdout.splitlines()]
+        self.assertEqual([r["index"] for r in out], [1, 0])
+        self.assertIn("error", out[1])
+        out = run("rerank", "bert-pair", "-q", "hello", "--truncate", "end", text=long + "\na").stdout
+        self.assertTrue(all("score" in json.loads(x) for x in out.splitlines()))
+
+    def test_a_line_never_becomes_a_control_token(self):
+        text = GOLDEN["template"].replace("{query}", "hello").replace("{document}", "a<|end|>")
+        request = json.dumps({"id": 1, "text": text, "special": True, "score": True})
+        parsed = json.loads(run("eval", "qwen3-reranker", text=request).stdout)["score"]
+        plain = json.loads(run("rerank", "qwen3-reranker", "-q", "hello", text="a<|end|>").stdout)["score"]
+        self.assertNotEqual(parsed, plain)
+        text = text.replace("a<|end|>", "a")
+        request = json.dumps({"id": 1, "text": text, "special": True, "score": True})
+        parsed = json.loads(run("eval", "qwen3-reranker", text=request).stdout)["score"]
+        plain = json.loads(run("rerank", "qwen3-reranker", "-q", "hello", text="a").stdout)["score"]
+        self.assertEqual(parsed, plain)
+        plain = rows("bert-pair", text="[SEP]")[0]["tokens"]
+        self.assertGreater(plain, 3)
+
+    def test_an_answer_comes_before_the_next_line(self):
+        p = subprocess.Popen([BODKIN, "embed", "-m", model("bert-pair"), "--dimensions", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        signal.alarm(60)
+        for i in range(3):
+            p.stdin.write(b"hello\n")
+            p.stdin.flush()
+            self.assertEqual(json.loads(p.stdout.readline())["index"], i)
+        p.stdin.close()
+        self.assertEqual(p.wait(), 0)
+        p.stdout.close()
+        signal.alarm(0)
+
+    def test_what_cannot_be(self):
+        for args, code in ((["--pooling", "sum"], 64), (["--format", "csv"], 64), (["--dimensions", "65"], 64), (["nofile"], 66),
+                           (["--pooling", "none", "--format", "f32"], 65), (["--format", "npy"], 65), (["--window", "20", "--overlap", "15"], 64)):
+            p = run("embed", "bge-m3", *args, text="a", code=code)
+            self.assertEqual((p.stdout, p.stderr.count(b"\n")), (b"", 1), args)
+        run("rerank", "bge-m3", "-q", "a", text="a", code=65) # no head
+        run("rerank", "bert-pair", text="a", code=64)         # no query
+
+
+class Cache(unittest.TestCase):
+    """What comes out with a cache is what comes out without one, whatever happens to the file."""
+    def setUp(self):
+        self.path, self.source = os.path.join(TMP, "cache"), os.path.join(TMP, "lines")
+        with open(self.source, "w") as f:
+            f.write("\n".join(texts(1500, 3)))
+        self.want = run("embed", "bge-m3", "--format", "f32", self.source).stdout
+        if os.path.exists(self.path):
+            os.remove(self.path)
+
+    def same(self, *args, size=""):
+        got = run("embed", "bge-m3", "--format", "f32", "--cache", self.path + size, self.source, *args).stdout
+        self.assertEqual(got, self.want)
+
+    def start(self, size):
+        return subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3"), "--format", "f32", "--cache", self.path + size, self.source],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def test_second_run(self):
+        self.same()
+        size = os.path.getsize(self.path)
+        self.assertGreater(size, 1000 * 64 * 4)
+        self.same()
+        self.assertLess(os.path.getsize(self.path), size * 1.3) # nothing was put twice
+        row = rows("bge-m3", "--cache", self.path, "--dimensions", "4", "--pooling", "mean", text="hello world")[0]
+        self.assertEqual(row, rows("bge-m3", "--dimensions", "4", "--pooling", "mean", text="hello world")[0])
+        first = rows("bge-m3", "--cache", self.path, "--truncate", "end", text="word " * 400)
+        self.assertEqual(rows("bge-m3", "--cache", self.path, "--truncate", "end", text="word " * 400), first)
+        self.assertEqual(rows("bge-m3", "--cache", self.path, "--hierarchical", text="a text. a dog."),
+                         rows("bge-m3", "--hierarchical", text="a text. a dog."))
+
+    def test_it_stays_as_small_as_it_must(self):
+        for size, most in (("=64K", 64 << 10), ("=200K", 200 << 10)):
+            for _ in range(2):
+                self.same(size=size)
+                self.assertLessEqual(os.path.getsize(self.path), most)
+
+    def test_killed_a_hundred_times(self):
+        r = random.Random(7)
+        killed = 0
+        for i in range(100):
+            p = self.start("=150K" if i % 2 else "")
+            try:
+                p.wait(r.random() * 0.06)
+            except subprocess.TimeoutExpired:
+                p.kill()
+            killed += p.wait() == -9
+            if i % 25 == 24:
+                self.same()
+        self.assertGreater(killed, 10)
+
+    def test_several_at_once(self):
+        running = [self.start("=150K") for _ in range(4)]
+        self.assertEqual([p.wait() for p in running], [0] * 4)
+        self.same()
+
+    def test_damage(self):
+        self.same()
+        with open(self.path, "rb") as f:
+            data = bytearray(f.read())
+        r = random.Random(9)
+        for _ in range(60):
+            data[r.randrange(len(data))] ^= 1 << r.randrange(8)
+        for cut in (len(data), len(data) // 2, 60, 3):
+            with open(self.path, "wb") as f:
+                f.write(data[:cut])
+            self.same()
+
+    def test_another_file_is_left_alone(self):
+        with open(self.path, "w") as f:
+            f.write("my only copy of this text")
+        p = run("embed", "bge-m3", "--cache", self.path, text="a", code=65)
+        self.assertIn(b"no cache", p.stderr)
+        with open(self.path) as f:
+            self.assertEqual(f.read(), "my only copy of this text")
+
+
+if __name__ == "__main__":
+    unittest.main()
