@@ -410,7 +410,8 @@ ALL = {
         "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
         hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
         hidden_size=32, type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1,
-        bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
+        bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False,
+        embedding_dropout=0.0,
         classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
     "embeddinggemma": decoder(
@@ -459,5 +460,6 @@ ALL = {
     "gte-qwen2": small(
         "Qwen2ForCausalLM", "qwen2", keep="folder", num_hidden_layers=1, is_causal=False,
         more={**last(True), "read_as": {"architectures": ["Qwen2Model"]}, "no_gguf": True}),
-    "e5-mistral": small("MistralModel", "mistral", "chars", keep="folder", num_hidden_layers=1, sliding_window=None, more={**last(False), "no_gguf": True}),
+    "e5-mistral": small("MistralModel", "mistral", "chars", keep="folder", num_hidden_layers=1, sliding_window=None,
+                        more={**last(False), "no_gguf": True}),
 }
