@@ -270,7 +270,8 @@ static void embed_digest(const struct gguf *g, uint8_t digest[32]) {
 static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *a, struct bk_error *e) {
   const struct embed_options *o = &b->options;
   const struct engine *g = b->engine;
-  const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact, b->n_out};
+  const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
+                              b->n_out};
   uint8_t digest[32];
   if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--pooling none goes without --cache");
   if (g->model.n_loras) return err_set(e, ERR_USAGE, "--lora goes without --cache");
@@ -904,7 +905,8 @@ static bool embed_write(struct embed_writer *w, struct bk_error *e) {
 static bool embed_writer_open(struct embed_writer *w, struct embed *b, const struct embed_form *form, FILE *out, struct bk_error *e) {
   const size_t n = (size_t)b->n_out, threads = (size_t)b->engine->cpu.pool.n_threads, vector = 20 * (size_t)form->n + 128;
   *w = (struct embed_writer){.embed = b, .form = *form, .out = out};
-  w->cap = (4 << 20) + vector * (size_t)(b->options.sentences ? EMBED_PARTS : b->options.pooling == POOL_NONE ? b->engine->options.n_context : 1);
+  w->cap = (4 << 20) + vector * (size_t)(b->options.sentences ? EMBED_PARTS : b->options.pooling == POOL_NONE
+                                         ? b->engine->options.n_context : 1);
   w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 16 + 4096, e);
   struct arena a = w->memory;
   if (!a.beg) return false;
@@ -923,7 +925,8 @@ static void embed_writer_close(struct embed_writer *w) { os_release(w->memory); 
 /* The head of a NumPy file of version 1.0, 128 bytes whatever the number of rows is. */
 static bool embed_npy_head(struct embed_writer *w, int64_t rows, struct bk_error *e) {
   char text[256];
-  int n = snprintf(text, sizeof text, "%c%s%c%c%c%c{'descr': '%s', 'fortran_order': False, 'shape': (%lld, %d), }", 0x93, "NUMPY", 1, 0, 118,
+  int n = snprintf(text, sizeof text, "%c%s%c%c%c%c{'descr': '%s', 'fortran_order': False, 'shape': (%lld, %d), }", 0x93, "NUMPY", 1, 0,
+                   118,
                    0, embed_elements[w->form.precision].numpy, (long long)rows, embed_form_items(&w->form));
   memset(text + n, ' ', (size_t)(128 - n));
   text[127] = '\n';
