@@ -62,6 +62,7 @@
 #include "arrow.c"
 #include "cache.c"
 #include "embed.c"
+#include "embed_write.c"
 #include "rerank.c"
 #include "store.c"
 #include "convert.c"

@@ -144,7 +144,8 @@ static bool cache_compact(struct cache *c, struct bk_error *e) {
   uint64_t kept = 0;
   uint32_t n = 0;
   qsort(c->slots, (size_t)c->mask + 1, sizeof *c->slots, cache_compare);
-  while (n < c->n && kept + c->slots[n].bytes + sizeof(struct cache_head) <= c->limit / 2) kept += c->slots[n++].bytes + sizeof(struct cache_head);
+  while (n < c->n && kept + c->slots[n].bytes + sizeof(struct cache_head) <= c->limit / 2)
+    kept += c->slots[n++].bytes + sizeof(struct cache_head);
   if (!os_create(&out, c->path, e)) return false;
   bool ok = true;
   for (struct buf b = {c->window, 0, CACHE_WINDOW, false}; ok && n-- > 0;) { // the latest use last

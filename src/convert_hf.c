@@ -610,6 +610,24 @@ static bool hf_pooling(const struct hf_plan *p, const char *dir, struct convert_
   return err_set(e, ERR_DATA, "%s: not supported: a pooling that is none of mean, cls, lasttoken", path);
 }
 
+/* What sentence-transformers puts in front of texts, by name, and which of them when nobody says. */
+static bool hf_prompts(const char *dir, struct convert_keys *k, struct arena a, struct bk_error *e) {
+  char path[OS_PATH], key[128];
+  struct str text;
+  struct json *j;
+  snprintf(path, sizeof path, "%s/config_sentence_transformers.json", dir);
+  if (!os_is_file(path)) return true;
+  if (!os_read_file(path, HF_TEXT, &a, &text, e) || !json_parse(text, &a, &j, e)) return err_prefix(e, path), false;
+  const struct json *prompts = json_get(j, "prompts"), *first = json_get(j, "default_prompt_name");
+  for (const struct json *m = prompts && prompts->type == JSON_OBJECT ? prompts->first : NULL; m; m = m->next) {
+    if (m->type != JSON_STRING || m->key.len > 64) continue;
+    snprintf(key, sizeof key, "embedding.prompt." STR_FMT, STR_ARG(m->key));
+    convert_keys_string(k, str_from(key), m->string);
+  }
+  if (first && first->type == JSON_STRING) convert_keys_string(k, STR("embedding.default_prompt_name"), first->string);
+  return true;
+}
+
 /* A vector that is computed, not read. */
 static bool hf_made(struct hf_plan *p, const char *name, float *x, uint64_t n, struct bk_error *e) {
   if (p->n_outs == p->max_outs || !x) return err_set(e, ERR_OS, "no memory for %s", name);
@@ -951,7 +969,7 @@ static bool hf_prepare(struct hf_plan *p, const char *dir, const char *type, str
     if (!(k[i].bytes = buf_new(a, i == HF_WORDS ? HF_KEYS : 1 << 20)).cap) return err_set(e, ERR_OS, "%s: no memory for its keys", dir);
   if (!hf_read_config(&p->config, dir, a, e) || !hf_arch(&p->config, e) || !safetensors_open(&p->tensors, dir, a, scratch, e) ||
       !convert_tokenizer(dir, "", &k[HF_WORDS], &scratch, e) || !hf_is_ranker(p, dir, scratch, e) || !hf_plan(p, k, &r->n_weights, a, e) ||
-      !hf_pooling(p, dir, &k[HF_OWN], scratch, e))
+      !hf_pooling(p, dir, &k[HF_OWN], scratch, e) || !hf_prompts(dir, &k[HF_OWN], scratch, e))
     return false;
   r->type = hf_general_keys(&k[HF_GENERAL], p, dir);
   for (int i = 0; i < p->tensors.n_files; i++) r->bytes_in += p->tensors.files[i].size;

@@ -80,13 +80,13 @@ static const struct option options_table[] = {
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
-  {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0, "NAME      mean, cls, last, or none: a vector for every token; default: the model's (embed)"},
+  {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0, "NAME      mean, cls, last, or none: one for each token; default: the model's (embed)"},
   {"normalize", 0, OPTION_TEXT, OPTION(normalize), 0, 0, "NAME    l2 or none; default l2, of token vectors none (embed)"},
   {"dimensions", 0, OPTION_INT, OPTION(dimensions), 1, 1 << 20, "N      the first N of a vector, of length 1 again (embed)"},
   {"precision", 0, OPTION_TEXT, OPTION(precision), 0, 0, "NAME    float32, float16, int8, binary or ubinary (embed)"},
-  {"ranges", 0, OPTION_TEXT, OPTION(ranges), 0, 0, "FILE       raw float32 (2, dimensions): what int8 spans; default: each vector its largest (embed)"},
-  {"truncate", 0, OPTION_TEXT, OPTION(truncate), 0, 0, "NAME     what a line that is too long loses: end, start; default error (embed, rerank)"},
-  {"window", 0, OPTION_INT, OPTION(window), 8, 1 << 20, "N          tokens of a window on a long line; the mean of its windows counts (embed)"},
+  {"ranges", 0, OPTION_TEXT, OPTION(ranges), 0, 0, "FILE       raw float32 (2, dimensions): what int8 spans; default: each its own (embed)"},
+  {"truncate", 0, OPTION_TEXT, OPTION(truncate), 0, 0, "NAME     what a long line loses: end, start; default: error (embed, rerank)"},
+  {"window", 0, OPTION_INT, OPTION(window), 8, 1 << 20, "N          tokens of a window on a long line, which has their mean (embed)"},
   {"overlap", 0, OPTION_INT, OPTION(overlap), 0, 1 << 20, "N         tokens that two windows share (embed)"},
   {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
   {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
@@ -736,8 +736,8 @@ static bool main_embed_load(const struct options *o, struct engine *g, struct em
 /* What --dimensions, --precision, --ranges and --normalize say, and --pooling's none. */
 static bool main_embed_form(const struct options *o, const struct engine *g, const struct embed_options *how, struct embed_form *f,
                             struct bk_error *e) {
-  static const char *const lengths[] = {"l2", "none", NULL}, *const precisions[] = {"float32", "float16", "int8", "binary", "ubinary",
-                                                                                    NULL};
+  static const char *const lengths[] = {"l2", "none", NULL};
+  static const char *const precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
   int format, precision, length;
   struct str ranges;
   if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("precision", o->precision, precisions, &precision, e) ||

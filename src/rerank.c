@@ -50,6 +50,7 @@ static bool rerank_pair(struct rerank *r, const struct engine *g, struct str que
 /* What stands before the line, with the query in its place, is tokenised together with every line, as transformers does. */
 static bool rerank_prompt(struct rerank *r, const struct engine *g, struct str query, int32_t *ids, int max, int *head,
                           struct bk_error *e) {
+  const struct token_options parse = {false, true};
   struct str source = str_from(rerank_template), mark = STR("{query}"), document = STR("{document}");
   struct embed_options *o = &r->options;
   if (!gguf_get_string(&g->model.gguf, STR("tokenizer.chat_template.rerank"), &source, e) && e->code) return false;
@@ -73,9 +74,8 @@ static bool rerank_prompt(struct rerank *r, const struct engine *g, struct str q
   o->spans = spans;
   source = str_slice(source, end + document.len, source.len);
   o->back = ids;
-  return token_encode_spans(g->model.vocab, o->prompt, spans, o->n_spans, (struct token_options){false, true}, r->texts, ids, max, head,
-                            e) &&
-         token_encode(g->model.vocab, source, (struct token_options){false, true}, r->texts, ids, max, &o->n_back, e);
+  return token_encode_spans(g->model.vocab, o->prompt, spans, o->n_spans, parse, r->texts, ids, max, head, e) &&
+         token_encode(g->model.vocab, source, parse, r->texts, ids, max, &o->n_back, e);
 }
 
 static bool rerank_open(struct rerank *r, struct engine *g, struct str query, enum embed_cut cut, struct bk_error *e) {
@@ -92,8 +92,8 @@ static bool rerank_open(struct rerank *r, struct engine *g, struct str query, en
   if (!(g->model.hp.causal ? rerank_prompt(r, g, query, ids, max, &head, e) : rerank_pair(r, g, query, ids, max, e))) return false;
   head += r->options.n_front + r->options.n_back;
   if (head >= context)
-    return err_set(e, ERR_DATA, "the query has %d tokens with what stands around it, the context holds %d: none are left for a line", head,
-                   context);
+    return err_set(e, ERR_DATA, "the query has %d tokens with what stands around it, the context holds %d: none are left for a line",
+                   head, context);
   if (!embed_open(&r->embed, g, &r->options, e)) return false;
   r->max = (size_t)(r->texts.end - r->texts.beg) / 2 / sizeof *r->items;
   r->items = arena_raw(&r->texts, r->max, sizeof *r->items, 16);
@@ -114,8 +114,8 @@ static bool rerank_run(struct rerank *r, struct embed_input *in, struct bk_error
       const struct embed_text *t = &b->texts[l->text_at];
       struct rerank_item *item = &r->items[r->n];
       bool failed = l->error.code != 0;
-      struct str text = failed ? str_from(l->error.message) : b->lines[i].text, kept = STR_NONE;
-      if (r->n < r->max) kept = arena_copy(&r->texts, text);
+      struct str text = failed ? str_from(l->error.message) : b->lines[i].text;
+      struct str kept = r->n < r->max ? arena_copy(&r->texts, text) : STR_NONE;
       if (r->n == r->max || (text.len && !kept.ptr))
         return err_set(e, ERR_BUSY, "the lines take more than %zu bytes, and all must be kept to be sorted", rerank_memory);
       *item = (struct rerank_item){b->lines[i].index, failed ? 0 : (double)b->pieces[t->piece].vector[0], kept, failed};
@@ -167,8 +167,8 @@ static void rerank_take(void *context, int i, const float *score) { ((float *)co
 BK_API int bk_model_rerank(struct bk_model *m, struct bk_text query, const struct bk_text *texts, int n, int truncate, float *scores,
                            struct bk_error *e) {
   struct rerank r;
-  const enum embed_cut cut = truncate == BK_TRUNCATE_END ? EMBED_CUT_END : truncate == BK_TRUNCATE_START ? EMBED_CUT_START
-      : EMBED_CUT_ERROR;
+  static const enum embed_cut cuts[] = {EMBED_CUT_ERROR, EMBED_CUT_END, EMBED_CUT_START};
+  const enum embed_cut cut = truncate == BK_TRUNCATE_END || truncate == BK_TRUNCATE_START ? cuts[truncate] : EMBED_CUT_ERROR;
   bool ok = rerank_open(&r, &m->engine, (struct str){query.ptr, query.bytes}, cut, e) &&
             embed_texts(&r.embed, texts, n, rerank_take, scores, e);
   rerank_close(&r);

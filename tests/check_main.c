@@ -9,7 +9,7 @@
 #include <math.h>
 
 #define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) \
-  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(embed) X(sample)
+  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample) X(embed)
 
 #include "check_support.h"
 

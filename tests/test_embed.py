@@ -254,6 +254,16 @@ class Lines(unittest.TestCase):
         self.assertEqual(rows("bge-m3", "--prompt", "a text: ", text="hello")[0]["embedding"],
                          rows("bge-m3", text="a text: hello")[0]["embedding"])
         run("embed", "bge-m3", "--prompt-name", "nothing", code=65)
+        own = os.path.join(TMP, "prompted")
+        shutil.copytree(folder("bge-m3"), own)
+        for default in (None, "query"):
+            with open(os.path.join(own, "config_sentence_transformers.json"), "w") as f:
+                json.dump({"prompts": {"query": "a query: ", "document": ""}, "default_prompt_name": default}, f)
+            convert("prompted", own)
+            want = rows("bge-m3", text="a query: hello\nhello")
+            self.assertEqual(rows("prompted", "--prompt-name", "query", text="hello")[0]["embedding"], want[0]["embedding"])
+            self.assertEqual(rows("prompted", "--prompt-name", "passage", text="hello")[0]["embedding"], want[1]["embedding"])
+            self.assertEqual(rows("prompted", text="hello")[0]["embedding"], want[0 if default else 1]["embedding"])
 
     def test_the_query_is_never_cut(self):
         long = " ".join(["text"] * 500)
