@@ -253,7 +253,8 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
                    g->options.n_context, g->options.n_sequences);
   size_t n_profile = profile ? 2 * (size_t)g->model.tape.n_ops * (size_t)g->cpu.pool.n_threads : 0;
   const size_t n_embd = (size_t)g->model.hp.n_embd;
-  size_t bytes = (size_t)c->batch * ((size_t)each * 4 + sizeof(struct request) + sizeof(struct pool) + n_embd * 8 + 64) + n_embd * 4 + n_profile * sizeof(double) + 4096;
+  size_t bytes = (size_t)c->batch * ((size_t)each * 4 + sizeof(struct request) + sizeof(struct pool) + n_embd * 8 + 64) + n_embd * 4 +
+                 n_profile * sizeof(double) + 4096;
   struct arena memory = os_reserve(bytes, e), a = memory;
   if (!memory.beg) return false;
   struct request *r = ARENA_NEW(&a, struct request, (size_t)c->batch);
@@ -261,7 +262,8 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
   struct pool *pools = ARENA_NEW(&a, struct pool, (size_t)c->batch);
   float *vector = ARENA_NEW(&a, float, n_embd);
   for (int i = 0; i < c->batch; i++) pool_new(&pools[i], pool_kind(&g->model.hp), (int)n_embd, &a);
-  bool embed = c->test == BENCH_EMBED, ok = embed ? bench_embed(g, c, r, ids, pools, vector, &warm, e) : bench_run(g, c, r, ids, each, &warm, e);
+  const bool embed = c->test == BENCH_EMBED;
+  bool ok = embed ? bench_embed(g, c, r, ids, pools, vector, &warm, e) : bench_run(g, c, r, ids, each, &warm, e);
   g->cpu.profile = profile ? ARENA_NEW(&a, double, n_profile) : NULL;
   double seconds = 0;
   for (int i = 0; ok && i < repeat; i++) {

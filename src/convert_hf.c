@@ -663,7 +663,8 @@ static bool hf_rope(struct hf_plan *p, struct convert_keys *k, struct arena *a, 
   double length = hf_or(c, "rope.original_max_position_embeddings|original_max_position_embeddings", 0);
   if (!type.len || !hf_holds(known, type)) return err_set(e, ERR_DATA, "not supported: rope scaling \"" STR_FMT "\"", STR_ARG(type));
   if (!dims) dims = hf_count(c, STR("head_dim|hidden_size/num_attention_heads"));
-  if (str_is(type, "ntk") && hf_find(c, STR("rope.mixed_b"))) return err_set(e, ERR_DATA, "not supported: rope scaling \"ntk\" with mixed_b");
+  if (str_is(type, "ntk") && hf_find(c, STR("rope.mixed_b")))
+    return err_set(e, ERR_DATA, "not supported: rope scaling \"ntk\" with mixed_b");
   if (dims > 4096) return err_set(e, ERR_DATA, "config.json: %u dimensions are rotated, at most 4096 expected", dims);
   if (str_is(type, "llama3")) {
     double base = hf_or(c, "rope.rope_theta|rope_theta", 10000), factor = hf_or(c, "rope.factor", 8);

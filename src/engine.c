@@ -133,7 +133,8 @@ static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_
   g->hidden = ARENA_NEW(&g->tables, float, (size_t)g->model.hp.n_embd);
   g->page_lists = ARENA_NEW(&g->tables, int, (size_t)o->n_sequences * (size_t)max_pages);
   g->slot = ARENA_NEW(&g->tables, struct request *, (size_t)o->n_sequences);
-  if (!g->token || !g->position || !g->type || !g->hidden || !g->segment || !g->out || !g->segments || !g->owner || !g->page_lists || !g->slot)
+  if (!g->token || !g->position || !g->type || !g->hidden || !g->segment || !g->out || !g->segments || !g->owner || !g->page_lists ||
+      !g->slot)
     return err_set(e, ERR_OS, "no memory for the engine's tables");
   return cpu_open(&g->cpu, kern, o->exact, o->n_threads, max_pages, &g->model.tape, &g->kv, &g->tables, e);
 }
@@ -301,7 +302,10 @@ static void engine_pool(struct engine *g, const struct batch_segment *s, struct 
   for (int i = 0; i < s->n_rows && r->pool; i++) {
     if (!pool_wants(r->pool, s->position + i, r->n_prompt)) continue;
     const float *x = cpu_row(&g->cpu, pool_value(r->pool, t), s->row + i);
-    if (r->pool->of == POOL_HIDDEN && t->hidden_norm.eps > 0) cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden), x = g->hidden;
+    if (r->pool->of == POOL_HIDDEN && t->hidden_norm.eps > 0) {
+      cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden);
+      x = g->hidden;
+    }
     pool_row(r->pool, x);
   }
 }
@@ -393,7 +397,8 @@ BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options 
   static const struct bk_options defaults;
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
-                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory, .loras = o->loras};
+                                  .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory,
+                                  .loras = o->loras};
   if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
     err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
     return NULL;

@@ -16,7 +16,8 @@ enum { MAIN_WORDS = 64 }; // most arguments that are no options
 enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TEXT, OPTION_SIZE };
 
 struct options {
-  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template, *config;
+  const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template,
+      *config;
   const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   int64_t dimensions, window, overlap, top_n, hierarchical;
@@ -681,7 +682,8 @@ static bool main_make(const struct options *o, bool folder, struct bk_error *e) 
   const char *path;
   double start = os_seconds();
   if (o->n_words != (folder ? 2 : 3))
-    return err_set(e, ERR_USAGE, folder ? "usage: bodkin convert DIR OUT.gguf [--type TYPE]" : "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
+    return err_set(e, ERR_USAGE, folder ? "usage: bodkin convert DIR OUT.gguf [--type TYPE]"
+                   : "usage: bodkin quantize IN.gguf OUT.gguf TYPE");
   named.model = o->words[0];
   if (!folder && !main_model_path(&named, &path, e)) return false;
   bool terminal = isatty(STDERR_FILENO);

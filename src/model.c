@@ -55,7 +55,8 @@ static bool model_relations(struct model *m, struct bk_error *e) {
                                  hp->n_expert_group_used > hp->n_expert_group ||
                                  hp->n_expert_used > hp->n_expert / hp->n_expert_group * hp->n_expert_group_used))
     return err_set(e, ERR_DATA, "%lld experts in %lld groups, %lld of each token from %lld of them: they do not divide or are too few",
-                   (long long)hp->n_expert, (long long)hp->n_expert_group, (long long)hp->n_expert_used, (long long)hp->n_expert_group_used);
+                   (long long)hp->n_expert, (long long)hp->n_expert_group, (long long)hp->n_expert_used,
+                       (long long)hp->n_expert_group_used);
   if (hp->n_expert && (hp->n_expert_used < 1 || hp->n_expert_used > hp->n_expert))
     return err_set(e, ERR_DATA, "%lld of %lld experts are used, expected 1 to all", (long long)hp->n_expert_used, (long long)hp->n_expert);
   if (hp->n_ff_expert == 0) hp->n_ff_expert = hp->n_ff;
@@ -215,10 +216,12 @@ static bool model_complete(struct model *m, const struct tensor_row *row, int la
   const struct weight *other = (const void *)model_row_target(m, layer, row->other);
   char memory[128];
   struct str name = model_row_name(row, layer, memory, sizeof memory);
-  return own->quant || (other->quant != NULL) == (row->need == UNLESS) || err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
+  if (own->quant || (other->quant != NULL) == (row->need == UNLESS)) return true;
+  return err_set(e, ERR_DATA, "tensor " STR_FMT " is missing", STR_ARG(name));
 }
 
-static bool model_each_row(struct model *m, bool (*f)(struct model *, const struct tensor_row *, int, struct bk_error *), struct bk_error *e) {
+static bool model_each_row(struct model *m, bool (*f)(struct model *, const struct tensor_row *, int, struct bk_error *),
+                           struct bk_error *e) {
   for (const struct tensor_row *const *list = m->arch->tensors; *list; list++)
     for (const struct tensor_row *row = *list; row->name; row++) {
       bool in_layer = strstr(row->name, "%d") != NULL;
@@ -491,7 +494,8 @@ static bool model_build_tape(struct model *m, int max_rows, struct bk_error *e) 
   const int rows = !m->hp.causal && m->n_context > max_rows ? m->n_context : max_rows;
   m->arch->forward(&m->tape, m);
   if ((int64_t)rows * m->tape.most_used > 1 << 26)
-    return err_set(e, ERR_USAGE, "%d positions at once, %d experts or heads of each, are too many: try a smaller --context", rows, m->tape.most_used);
+    return err_set(e, ERR_USAGE, "%d positions at once, %d experts or heads of each, are too many: try a smaller --context", rows,
+                   m->tape.most_used);
   tape_plan(&m->tape, rows);
   return true;
 }

@@ -459,6 +459,7 @@ START_TEST(pool_many_chunks) { // more than a claim can number: a long text on m
   struct bk_error e = {0};
   struct cpu_pool pool;
   static const int chunks[] = {N, 3, (1 << 18) - 1, 1 << 18};
+  memset(ran, 0, sizeof ran);
   ck_assert(cpu_pool_open(&pool, 1 + _i, 4, &a, &e));
   cpu_pool_run(&pool, 4, chunks, et_count, ran);
   for (int i = 0; i < N; i++) ck_assert_int_eq(ran[i], 1 + (i < 3) + (i < (1 << 18) - 1) + (i < 1 << 18));

@@ -279,7 +279,7 @@ def test_usage():
     fails("two files for one", 64, r"info takes one argument: what is \"other\"\?", "info", TINY, "other")
     fails("a word for bench", 64, r"a text is only for --test tokenize: what is \"fast\"\?", "bench", "fast")
     fails("pull of nothing", 64, r"usage: bodkin pull NAME", "pull")
-    for command in ("embed", "rerank", "batch", "serve"):
+    for command in ("batch", "serve"):
         fails("bodkin " + command, 69, r"not supported: .*", command, "-m", TINY)
     fails("a GPU", 69, r"not supported: --gpu Voodoo", "run", "-m", TINY, "--gpu", "Voodoo", "Hi")
     fails("GPUs", 69, r"not supported: GPUs", "info", "--gpu")

@@ -5,7 +5,7 @@ import json
 
 # the first id that is no special token; what stands at the two ends of a text of an encoder
 FIRST_TOKEN = {"bytes": 4, "judge": 4, "chars": 3, "words": 5, "unigram": 4, "roberta": 5, "mpnet": 5}
-ENDS = {"chars": (1, 2), "words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
+ENDS = {"chars": (1, 2), "bytes": (0, 1), "words": (2, 3), "unigram": (0, 2), "roberta": (0, 2), "mpnet": (0, 2), "judge": (0, 1)}
 TEXT = ("The quick brown fox jumps over the lazy dog. A bodkin is a small pointed tool for making holes in cloth or leather. "
         "Words of a text are counted, and what is counted is merged: the more often, the sooner. ")
 
@@ -129,8 +129,8 @@ def decoder(cls, model_type, tokens="bytes", keep="gguf", seed=1, more=None, **c
     return {"kind": "generation", "config": c, "tokenizer": tokens, "keep": keep, "seed": seed, **(more or {})}
 
 
-def small(cls, model_type, **config):
-    return decoder(cls, model_type, **{"hidden_size": 32, "intermediate_size": 32, **config})
+def small(cls, model_type, tokens="bytes", **config):
+    return decoder(cls, model_type, tokens, **{"hidden_size": 32, "intermediate_size": 32, **config})
 
 
 def falcon(**config):
@@ -187,6 +187,18 @@ def behind(model, ids, case):
     for layer in DENSE:
         v = linear(*layer)["weight"].bfloat16().float() @ v
     case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
+
+
+def last(both_ways):
+    """Into the case: the last row, normalised."""
+    def encode(model, ids, case):
+        import torch
+        mask = torch.zeros(1, 1, len(ids), len(ids)) if both_ways else None # what is added to scores
+        v = model(input_ids=torch.tensor([ids]), attention_mask=mask).last_hidden_state[0, -1]
+        case["embedding"], case["raw_norm"] = nine(v / v.norm()), nine([v.norm()])[0]
+    return {"kind": "embedding", "pooling": "last", "encode": encode, "files": {
+        "modules.json": [{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_lasttoken": True}}}
 
 
 DENSE = (("2_Dense", 48, 32), ("3_Dense", 32, 48))
@@ -270,6 +282,8 @@ ABOUT = {
     "gte-new": "NewModel: rotated, gated, joined q k v; llama.cpp has no such architecture",
     "modernbert-pair": "cross-encoder whose head reads the mean of the rows; a gate of SiLU",
     "embeddinggemma": "windows both ways, two layers behind the pooling; llama.cpp aborts without a global layer",
+    "gte-qwen2": "a decoder whose rows see both ways, the last one is the vector",
+    "e5-mistral": "a decoder's last row",
     "cohere2": "three layers of a window of 32 and rotated positions, one of neither",
     "mpt": "ALiBi, no biases",
     "bloom": "ALiBi of 3 heads, a norm behind the embedding, joined q k v of each head",
@@ -396,7 +410,8 @@ ALL = {
         "ModernBertForSequenceClassification", "modernbert", "roberta", pooling="rank", keep="folder", hidden_act=...,
         hidden_activation="silu", norm_eps=1e-5, layer_norm_eps=1e-5, global_attn_every_n_layers=3, num_hidden_layers=2, local_attention=16,
         hidden_size=32, type_vocab_size=..., global_rope_theta=160000.0, local_rope_theta=10000.0, intermediate_size=32, pad_token_id=1,
-        bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False, embedding_dropout=0.0,
+        bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2, attention_bias=False, mlp_bias=False, norm_bias=False,
+        embedding_dropout=0.0,
         classifier_pooling="mean", classifier_activation="gelu", classifier_bias=False, id2label={"0": "LABEL_0"},
         label2id={"LABEL_0": 0}, more={"kind": "rerank", "encode": pair}),
     "embeddinggemma": decoder(
@@ -442,4 +457,9 @@ ALL = {
               "saved": (("model.layers", "transformer.h"), ("model.embed_tokens", "transformer.wte"), ("model.norm", "transformer.ln_f"),
                         ("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"), ("self_attn.o_proj", "self_attn.out_proj"),
                         ("self_attn", "attn.attention"), ("gate_proj", "c_fc_0"), ("up_proj", "c_fc_1"), ("down_proj", "c_proj"))}),
+    "gte-qwen2": small(
+        "Qwen2ForCausalLM", "qwen2", keep="folder", num_hidden_layers=1, is_causal=False,
+        more={**last(True), "read_as": {"architectures": ["Qwen2Model"]}, "no_gguf": True}),
+    "e5-mistral": small("MistralModel", "mistral", "chars", keep="folder", num_hidden_layers=1, sliding_window=None,
+                        more={**last(False), "no_gguf": True}),
 }

@@ -235,7 +235,8 @@ def golden(name, f, path, cls, seed):
         with Gaps() as gaps:
             cases = (generation if f["kind"] == "generation" else encoding)(model, f, seed)
     g = {"name": name, "kind": f["kind"], "seed": seed, "files": {"f16": name + "-f16.gguf"}, "pooling": f.get("pooling"),
-         "reference": "tools/encoders.py" if "module" in f else "transformers fp32 eager", "class": cls if isinstance(cls, str) else cls.__name__,
+         "reference": "tools/encoders.py" if "module" in f else "transformers fp32 eager",
+         "class": cls if isinstance(cls, str) else cls.__name__,
          "n_vocab": f["config"]["vocab_size"],
          "cases": cases}
     g.update(f.get("golden", {}))

@@ -39,7 +39,8 @@ static bool deepseek2_check(struct model *m, struct bk_error *e) {
   if (hp->head_dim_full == 0) hp->head_dim_full = hp->head_dim;
   if (hp->value_dim_full == 0) hp->value_dim_full = hp->value_dim;
   if (hp->head_dim_full <= hp->n_rot)
-    return err_set(e, ERR_DATA, "rope over %lld of a head's %lld dimensions, expected fewer", (long long)hp->n_rot, (long long)hp->head_dim_full);
+    return err_set(e, ERR_DATA, "rope over %lld of a head's %lld dimensions, expected fewer", (long long)hp->n_rot,
+                   (long long)hp->head_dim_full);
   if (hp->kv_rank + hp->n_rot > KV_MOST_DIM)
     return err_set(e, ERR_DATA, "a latent of %lld, expected at most %d", (long long)(hp->kv_rank + hp->n_rot), KV_MOST_DIM);
   if (hp->expert_gate == GATE_ALL) hp->expert_gate = GATE_SOFTMAX;
@@ -49,7 +50,8 @@ static bool deepseek2_check(struct model *m, struct bk_error *e) {
 }
 
 /* Attention over what the latent expands to: keys (n_head, n_rot + nope), rotated part first, and values (n_head, value). */
-static int deepseek2_expanded(struct tape *t, const struct model *m, const struct layer *l, struct tape_heads h, int q, int latent, int k_rope) {
+static int deepseek2_expanded(struct tape *t, const struct model *m, const struct layer *l, struct tape_heads h, int q, int latent,
+                              int k_rope) {
   const int full = (int)m->hp.head_dim_full, n_rot = (int)m->hp.n_rot, nope = full - n_rot, value = (int)m->hp.value_dim_full;
   const int kv = tape_product(t, TAPE_ROWS(latent), &l->kv_b);
   q = tape_join(t, h.n_head, q, (struct tape_piece){nope, full, n_rot}, q, (struct tape_piece){0, full, nope});
@@ -60,7 +62,8 @@ static int deepseek2_expanded(struct tape *t, const struct model *m, const struc
 }
 
 /* Attention on the latent, one key and value for all heads: q goes through k_b before, what is found through v_b behind. */
-static int deepseek2_latent(struct tape *t, const struct model *m, const struct layer *l, struct tape_heads h, int q, int latent, int k_rope) {
+static int deepseek2_latent(struct tape *t, const struct model *m, const struct layer *l, struct tape_heads h, int q, int latent,
+                            int k_rope) {
   const int full = (int)m->hp.head_dim_full, n_rot = (int)m->hp.n_rot, rank = (int)m->hp.kv_rank, value = (int)m->hp.value_dim_full;
   int absorbed = tape_each_head(t, &m->heads, q, (struct tape_piece){0, full, full - n_rot}, &l->k_b);
   q = tape_join(t, h.n_head, q, (struct tape_piece){full - n_rot, full, n_rot}, absorbed, (struct tape_piece){0, 0, rank});
