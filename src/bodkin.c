@@ -68,7 +68,6 @@
 #include "convert.c"
 #include "convert_token.c"
 #include "convert_safetensors.c"
-#include "convert_torch.c"
 #include "convert_grid.c"
 #include "convert_hf.c"
 #include "bench.c"
