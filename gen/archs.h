@@ -21,6 +21,7 @@
 #include "../src/arch/internlm2.c"
 #include "../src/arch/jina_bert_v2.c"
 #include "../src/arch/llama.c"
+#include "../src/arch/minicpm.c"
 #include "../src/arch/modern_bert.c"
 #include "../src/arch/mpnet.c"
 #include "../src/arch/mpt.c"
@@ -64,6 +65,7 @@ static const struct arch *const arch_table[] = {
   &arch_internlm2,
   &arch_jina_bert_v2,
   &arch_llama,
+  &arch_minicpm,
   &arch_modern_bert,
   &arch_mpnet,
   &arch_mpt,

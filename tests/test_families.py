@@ -126,14 +126,16 @@ def values(t):
     return dims, struct.unpack("<%d%s" % (n, "f" if kind == F32 else "e"), data)
 
 
-ALIKE = {"llama-bias": "internlm2"} # the same numbers under another name
+# The same numbers under another name, with keys that make them so.
+ALIKE = {"llama-bias": {"internlm2": {}, "minicpm": {b"embedding_scale": 1.0, b"residual_scale": 1.0, b"logit_scale": 1.0}}}
 
 
-def alike(m, name):
+def alike(m, name, floats):
     """The model as one of another architecture, which computes the same."""
     old, new = m.keys[b"general.architecture"][12:], name.encode()
     keys = {k.replace(old + b".", new + b".", 1) if k.startswith(old + b".") else k: v for k, v in m.keys.items()}
     keys[b"general.architecture"] = struct.pack("<I", 8) + cli.gguf_text(new)
+    keys.update((new + b"." + k, struct.pack("<If", 6, x)) for k, x in floats.items())
     return cli.Model(keys, m.tensors)
 
 
@@ -213,8 +215,8 @@ def test_family(name):
             files[name + " converted"] = made
             if "texts" in g:
                 same_tokens(name + " converted", made, g)
-            if name in ALIKE:
-                files[name + " as " + ALIKE[name]] = cli.gguf_write(alike(gguf_read(made), ALIKE[name]), name + "-alike.gguf")
+            for other, floats in ALIKE.get(name, {}).items():
+                files[name + " as " + other] = cli.gguf_write(alike(gguf_read(made), other, floats), name + "-" + other + ".gguf")
             if name == "jina-code":
                 files[name + " joined"] = cli.gguf_write(joined(gguf_read(made)), name + "-joined.gguf")
             if os.path.exists(theirs):
