@@ -48,8 +48,6 @@ static const struct key_row keys_experts[] = {
   KEY_MAY_INT("expert_feed_forward_length", n_ff_expert, 1, 1 << 20, 0),
   KEY_MAY_INT("expert_shared_feed_forward_length", n_ff_shared, 1, 1 << 20, 0),
   KEY_MAY_INT("expert_shared_count", n_expert_shared, 0, 256, 0),
-  KEY_MAY_INT("leading_dense_block_count", n_dense, 0, 1024, 0),
-  KEY_MAY_INT("interleave_moe_layer_step", expert_step, 1, 1024, 1),
   KEY_MAY_FLOAT("expert_weights_scale", expert_scale, 0, 1e6, 1),
   {0},
 };

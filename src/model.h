@@ -16,7 +16,7 @@ struct hparams {
   int64_t n_up, up_from, gate_from; // rows of ffn_up where it may hold the gate, too, and where each begins
   int64_t n_buckets;           // of distances, each of which has biases of its own
   int64_t n_expert, n_expert_used, n_ff_expert, n_ff_shared; // n_ff_...: of one expert, of those that all tokens share
-  int64_t n_expert_shared, n_dense, expert_step; // layers before n_dense, and all but each expert_step-th, have no experts
+  int64_t n_expert_shared;
   int64_t expert_gate, n_expert_group, n_expert_group_used;
   int64_t q_rank, kv_rank;     // latent attention: of compressed queries (0: they are not) and of keys and values
   int64_t head_dim_full, value_dim_full; // and what a head is once they are expanded
@@ -53,7 +53,7 @@ struct model {
   struct weight token_embd, output; // (n_vocab, n_embd); output without quant: the embedding is used again
   struct weight position_embd, type_embd; // (n_ctx_train, n_embd), (n_types, n_embd)
   struct weight cls, cls_output;    // a ranker's head: (n_embd, n_embd), (n_labels, n_embd)
-  struct weight dense_2, dense_3;   // (n_dense, n_embd), (n_embd, n_dense): what a pooled vector goes through
+  struct weight dense_2, dense_3;   // (inner, n_embd), (n_embd, inner): what a pooled vector goes through
   struct weight colbert, sparse;    // (n_colbert, n_embd), (1, n_embd): a vector and, where positive, a weight of every token
   struct norm embd_norm, output_norm, cls_norm; // (n_embd)
   const float *rope_factors, *rope_factors_long, *rope_factors_short; // (n_rot/2) divide the frequencies; or NULL
