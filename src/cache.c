@@ -176,8 +176,3 @@ static bool cache_flush(struct cache *c, struct bk_error *e) {
   os_lock(c->fd, false);
   return ok || err_set(e, ERR_IO, "%s: cannot be written: %s", c->path, strerror(errno));
 }
-
-static void cache_close(struct cache *c) {
-  os_close(c->fd);
-  os_release(c->memory);
-}
