@@ -2,8 +2,8 @@
  *
  * The work is what llama-bench does: an uncounted warm-up, then runs of prefill (n tokens of a prompt, logits of the
  * last), decode (n single-token steps), both after `depth` tokens, batch (n steps of `batch` sequences), embed (vectors of
- * `batch` sequences of n tokens), load. The figure is the median of the runs. Bytes are those of the packed weights and of the keys and values a step must read; operations
- * those of the matrix products. Random ids, no sampling.
+ * `batch` sequences of n tokens), load. The figure is the median of the runs. Bytes are those of the packed weights and of
+ * the keys and values a step must read; operations those of the matrix products. Random ids, no sampling.
  * SPDX-License-Identifier: MIT */
 
 enum bench_test { BENCH_PREFILL, BENCH_DECODE, BENCH_BATCH, BENCH_LOAD, BENCH_EMBED, BENCH_TESTS };

@@ -905,7 +905,8 @@ static bool tokenizer_plain_files(struct tokenizer *t) {
   }
   t->kind = TOKEN_BYTES;
   if (!t->text.len || !t->merges.len)
-    return err_set(t->e, ERR_NOINPUT, "%s: no tokenizer; expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, or vocab.txt",
+    return err_set(t->e, ERR_NOINPUT, "%s: no tokenizer; expected tokenizer.json, tokenizer.model, vocab.json with merges.txt, "
+                   "or vocab.txt",
                    t->dir);
   if (str_ends(class, STR("Fast"))) class.len -= 4;
   if (str_is(class, "Qwen2Tokenizer")) buf_put(&t->stages, str_from(tokenizer_pres[2].stages));

@@ -261,7 +261,8 @@ static bool engine_wants(const struct request *r, int position) {
 
 /* Rows of every running sequence: the one token of those that generate first, then pieces of prompts in order. */
 static void engine_batch(struct engine *g, struct batch *b) {
-  *b = (struct batch){.token = g->token, .position = g->position, .type = g->type, .segment = g->segment, .segments = g->segments, .out = g->out};
+  *b = (struct batch){.token = g->token, .position = g->position, .type = g->type, .segment = g->segment, .segments = g->segments,
+                      .out = g->out};
   for (int prompts = 0; prompts < 2; prompts++)
     for (struct request *r = g->first; r; r = r->next) {
       int left = r->n_ids - r->n_done, room = (b->n_rows ? g->options.rows : engine_rows(g)) - b->n_rows;

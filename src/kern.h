@@ -83,8 +83,9 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
 /* ---- activations: panels of columns (a column is a token) ---- */
 /* What the columns of a panel of n columns are made of, in dwords. Panels lie one after the other.
  * PANEL_FLOATS [k][n]. PANEL_BLOCKS, for every 32 k: [8][n] int8 x 4, [n] f32 scale, [n] -8 * sum, [n] -16 * sum,
- * [n] -128 * sum, [n] -128 * sum of the first 16, [n] f32 scale * sum: what offsets of codes take away, ready to begin with. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs of int16: [8][n] of 16 k,
- * [4][n] of 32 k.
+ * [n] -128 * sum, [n] -128 * sum of the first 16, [n] f32 scale * sum: what offsets of
+ * codes take away, ready to begin with. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs
+ * of int16: [8][n] of 16 k, [4][n] of 32 k.
  * Within the int8 a set may order the dwords as its products want them (panel_at); [8][n] and [64][n] is the usual way. */
 enum panel { PANEL_FLOATS, PANEL_BLOCKS, PANEL_LONG, PANEL_COUNT };
 static enum panel form_panel(enum form form);
