@@ -1,4 +1,4 @@
-/* gen/unicode.h -- written by tools/gen_unicode.py from UnicodeData.txt and PropList.txt of the Unicode
+/* gen/unicode.h -- written by tools/gen_unicode.py from UnicodeData.txt, PropList.txt and DerivedAge.txt of the Unicode
  * Character Database (Debian's package unicode-data). Data only. The data is under the Unicode License v3,
  * copyright Unicode, Inc. SPDX-License-Identifier: Unicode-3.0 */
 #ifndef GEN_UNICODE_H
@@ -842,6 +842,19 @@ static const uint8_t unicode_classes[151 * 128] = {
   204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204,
   204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204,
   204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 204, 0,
+};
+
+/* What Unicode 8 had in other classes, where that matters to words: {first, last | class << 24}, sorted. */
+#define UNICODE_OF_8 45
+static const uint32_t unicode_of_8[45][2] = {
+  {0x61D, 0x61D}, {0x7FD, 0x7FD}, {0x890, 0x8E2}, {0x9FD, 0x9FE}, {0xA76, 0xA76}, {0xAFA, 0xAFF}, {0xB55, 0xB55},
+  {0xC04, 0xC3C}, {0xC77, 0xC77}, {0xC84, 0xC84}, {0xD00, 0xD00}, {0xD3B, 0xD3C}, {0xD81, 0xD81}, {0xEBA, 0xEBA},
+  {0xECE, 0xECE}, {0x166D, 0x900166D}, {0x1734, 0x6001734}, {0x180F, 0x180F}, {0x1885, 0x5001885}, {0x1886, 0x5001886},
+  {0x1ABF, 0x1ACE}, {0x1B7D, 0x1B7E}, {0x1DF6, 0x1DFB}, {0x2E43, 0x2E5D}, {0xA82C, 0xA82C}, {0xA8C5, 0xA8C5},
+  {0xA8FF, 0xA8FF}, {0xA9BD, 0x700A9BD}, {0x10D24, 0x10F89}, {0x11070, 0x11074}, {0x110C2, 0x110CD},
+  {0x111C9, 0x90111C9}, {0x111CF, 0x111CF}, {0x1123E, 0x11241}, {0x1133B, 0x1133B}, {0x11438, 0x1145E},
+  {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1182F, 0x11FFF}, {0x12FF1, 0x13455}, {0x16E97, 0x16F4F},
+  {0x16FE2, 0x16FE4}, {0x1CF00, 0x1CF46}, {0x1E000, 0x1E4EF}, {0x1E944, 0x1E95F},
 };
 
 /* Simple lower case beyond ASCII: {first, last, stride, delta}, sorted; first, first + stride .. last: code + delta. */

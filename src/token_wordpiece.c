@@ -111,9 +111,11 @@ static bool wordpiece_is_ideograph(uint32_t c) { // 0x2B920 for 0x2B820: as Hugg
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-static unsigned wordpiece_class(uint32_t code) {
-  unsigned pair = unicode_classes[unicode_block[code >> 8] * 128u + (code >> 1 & 127u)];
-  return code & 1 ? pair >> 4 : pair & 15;
+static unsigned wordpiece_class(uint32_t code) { // in Unicode 8: Hugging Face's normaliser knows no later one
+  unsigned pair = unicode_classes[unicode_block[code >> 8] * 128u + (code >> 1 & 127u)], class = code & 1 ? pair >> 4 : pair & 15;
+  for (int i = 0; class >= UNICODE_MARK_NONSPACING && i < UNICODE_OF_8 && unicode_of_8[i][0] <= code; i++)
+    if (code <= (unicode_of_8[i][1] & 0xFFFFFF)) return unicode_of_8[i][1] >> 24;
+  return class;
 }
 
 /* What is left of a character after canonical decomposition and without nonspacing marks: 0 to 3 code points. */

@@ -3,7 +3,7 @@
 
 usage: tools/gen_unicode.py [--ucd DIR] > gen/unicode.h
 
-DIR holds UnicodeData.txt and PropList.txt; the default is where Debian's package `unicode-data` puts them, so that the
+DIR holds UnicodeData.txt, PropList.txt and DerivedAge.txt; the default is where Debian's package `unicode-data` puts them, so that the
 result does not depend on the version of Python. The output has no date and no path in it: same data, same bytes.
 """
 import argparse
@@ -13,6 +13,7 @@ CLASSES = ["UNASSIGNED", "UPPER", "LOWER", "TITLE", "MODIFIER", "OTHER_LETTER", 
 OF_CATEGORY = {"Lu": 1, "Ll": 2, "Lt": 3, "Lm": 4, "Lo": 5, "Mn": 6, "Mc": 7, "Me": 7, "N": 8, "P": 9, "S": 10, "Z": 11,
                "C": 12}
 LIMIT, BLOCK = 0x110000, 256
+SINCE_8 = {0x166D: 9, 0x1734: 6, 0x1885: 5, 0x1886: 5, 0xA9BD: 7, 0x111C9: 9}  # classes that were others in Unicode 8
 
 
 def read(ucd):
@@ -41,6 +42,28 @@ def white_space(ucd):
             ends = [int(x, 16) for x in fields[0].strip().split("..")]
             result |= set(range(ends[0], ends[-1] + 1))
     return result
+
+
+def of_version_8(ucd, classes):
+    """-> [first, last, class] where BERT's words need the class that Unicode 8 gave; where any letter serves: 0."""
+    age = {}
+    for line in open(ucd + "/DerivedAge.txt", encoding="utf-8"):
+        fields = line.split("#")[0].split(";")
+        if len(fields) == 2:
+            ends = [int(x, 16) for x in fields[0].strip().split("..")]
+            age.update(dict.fromkeys(range(ends[0], ends[-1] + 1), float(fields[1])))
+    runs = [[c, c, k] for c, k in SINCE_8.items()]
+    merge = False
+    for c, k in enumerate(classes):
+        if c in SINCE_8 or (k in (6, 9, 11, 12) and age[c] <= 8):
+            merge = False
+        elif k in (6, 9, 11, 12):
+            if merge:
+                runs[-1][1] = c
+            else:
+                runs.append([c, c, 0])
+            merge = True
+    return sorted(runs)
 
 
 def decompose(code, table):
@@ -93,7 +116,7 @@ def main():
         index.append(blocks.setdefault(block, len(blocks)))
     assert len(blocks) <= 256
 
-    print("/* gen/unicode.h -- written by tools/gen_unicode.py from UnicodeData.txt and PropList.txt of the Unicode")
+    print("/* gen/unicode.h -- written by tools/gen_unicode.py from UnicodeData.txt, PropList.txt and DerivedAge.txt of the Unicode")
     print(" * Character Database (Debian's package unicode-data). Data only. The data is under the Unicode License v3,")
     print(" * copyright Unicode, Inc. SPDX-License-Identifier: Unicode-3.0 */")
     print("#ifndef GEN_UNICODE_H")
@@ -114,6 +137,11 @@ def main():
     for block in blocks:
         packed += [str(block[i] | block[i + 1] << 4) for i in range(0, BLOCK, 2)]
     print_array(f"uint8_t unicode_classes[{len(blocks)} * {BLOCK // 2}]", packed)
+    print()
+    runs = of_version_8(ucd, classes)
+    print("/* What Unicode 8 had in other classes, where that matters to words: {first, last | class << 24}, sorted. */")
+    print(f"#define UNICODE_OF_8 {len(runs)}")
+    print_array(f"uint32_t unicode_of_8[{len(runs)}][2]", ["{0x%X, 0x%X}" % (a, b | k << 24) for a, b, k in runs])
     print()
     runs = lower_runs(lower)
     print("/* Simple lower case beyond ASCII: {first, last, stride, delta}, sorted; first, first + stride .. last: code + delta. */")
