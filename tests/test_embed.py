@@ -8,6 +8,7 @@ where they are installed; what they would check is skipped and counted where the
 SPDX-License-Identifier: MIT
 """
 import array
+import codecs
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -319,6 +321,147 @@ class Lines(unittest.TestCase):
             self.assertEqual((p.stdout, p.stderr.count(b"\n")), (b"", 1), args)
         run("rerank", "bge-m3", "-q", "a", text="a", code=65) # no head
         run("rerank", "bert-pair", text="a", code=64)         # no query
+
+
+class Bad(unittest.TestCase):
+    """Whatever comes in, there is one answer for each line, in order, or one sentence and a number of sysexits.h."""
+    def file(self, name, data):
+        path = os.path.join(TMP, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def lines_are(self, got, want):
+        """got: rows; want: the texts, of which each stands for its vector alone."""
+        alone = {t: v["embedding"] for t, v in zip(sorted(set(want)), rows("bge-m3", text="\n".join(sorted(set(want))) + "\n"))}
+        self.assertEqual([r["index"] for r in got], list(range(len(want))))
+        self.assertEqual([r["embedding"] for r in got], [alone[t] for t in want])
+
+    def refused(self, code, *args, **more):
+        p = run("embed", "bge-m3", *args, code=code, **more)
+        self.assertEqual((p.stdout or b"", p.stderr.count(b"\n")), (b"", 1), args)
+        return p.stderr
+
+    def test_many_files(self):
+        two, open_end, empty = self.file("two", b"a\nb\n"), self.file("open", b"c\nd"), self.file("empty", b"")
+        only, crlf = self.file("only", b"\n\n\n"), self.file("crlf", b"x\r\ny\r\n\r\nz\r")
+        got = rows("bge-m3", two, open_end, empty, only, crlf, two, "-", empty, open_end, "-", text="q\n")
+        self.lines_are(got, ["a", "b", "c", "d", "", "", "", "x", "y", "", "z", "a", "b", "q", "c", "d"])
+        got = [json.loads(x) for x in run("rerank", "bert-pair", "-q", "hello", two, empty, open_end, two).stdout.splitlines()]
+        self.assertEqual(sorted((r["index"], r["text"]) for r in got), list(enumerate("abcdab")))
+        self.assertEqual([r["score"] for r in got], sorted((r["score"] for r in got), reverse=True))
+
+    def test_nothing_to_read(self):
+        empty = self.file("empty", b"")
+        for args in ([], ["-"], [empty], ["/dev/null"], [empty, "/dev/null", "-"]):
+            self.assertEqual(run("embed", "bge-m3", *args).stdout, b"")
+            self.assertEqual(run("rerank", "bert-pair", "-q", "a", *args).stdout, b"")
+        for form in ("f32", "arrow", "npy"):
+            path = os.path.join(TMP, "out")
+            with open(path, "wb") as f:
+                run("embed", "bge-m3", "--format", form, empty, stdout=f)
+            with open(path, "rb") as f:
+                data = f.read()
+            self.assertEqual(b"'shape': (0, 64)" in data, form == "npy")
+            self.assertEqual(data == b"", form == "f32")
+
+    def test_what_cannot_be_read(self):
+        two = self.file("two", b"a\nb\n")
+        for path in ("nofile", TMP, two + "/a", ""):
+            for args in ([path], [two, path, two], ["-", path]):
+                self.assertIn(path.encode(), self.refused(66, *args, text="a"))
+            run("rerank", "bert-pair", "-q", "hello", two, path, code=66)
+        self.assertIn(b"Bad file", self.refused(74, preexec_fn=lambda: os.close(0)))
+
+    def test_what_cannot_be_written(self):
+        two = self.file("two", b"a\nb\n")
+        for form in ("jsonl", "f32", "npy", "arrow"):
+            with open("/dev/full", "wb") as full:
+                self.assertIn(b"No space left", self.refused(74, "--format", form, two, stdout=full))
+            self.assertIn(b"Bad file", self.refused(74, "--format", form, two, preexec_fn=lambda: os.close(1)))
+        with open("/dev/full", "wb") as full:
+            self.assertIn(b"No space left", run("rerank", "bert-pair", "-q", "hello", two, stdout=full, code=74).stderr)
+        p = subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stdin.write(b"a\n")
+        p.stdin.flush()
+        p.stdout.readline()
+        p.stdout.close() # who reads goes away: the end, and no word
+        try:
+            p.stdin.write(b"a\n" * 5000)
+            p.stdin.close()
+        except BrokenPipeError:
+            pass
+        self.assertEqual(p.wait(60), -signal.SIGPIPE)
+        self.assertEqual(p.stderr.read(), b"")
+        p.stderr.close()
+
+    def test_a_pipe_that_trickles(self):
+        data = "hello\r\nüber\n한글 \U0001f642\n\n\r\nno end\r".encode()
+        p = subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for i in range(len(data)):
+            p.stdin.write(data[i:i + 1])
+            p.stdin.flush()
+            time.sleep(0.002)
+        out = p.communicate(timeout=60)[0]
+        self.assertEqual(p.returncode, 0)
+        self.lines_are([json.loads(x) for x in out.splitlines()], ["hello", "über", "한글 \U0001f642", "", "", "no end"])
+
+    def test_bytes_that_are_no_text(self):
+        r, lines = random.Random(6), []
+        for _ in range(300):
+            part = [bytes(r.randrange(256) for _ in range(r.randrange(6))), b"\0", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\xaf",
+                    b"\xe2\x82", "é".encode(), b"dog "]
+            lines.append(b"".join(r.choices(part, k=r.randrange(6))).replace(b"\n", b"") + b".")
+        got = rows("bge-m3", text=b"\n".join(lines))
+        codecs.register_error("each byte", lambda e: ("\ufffd" * (e.end - e.start), e.end))
+        want = rows("bge-m3", text="\n".join(x.decode("utf-8", "each byte") for x in lines))
+        self.assertEqual(got, want)
+
+    def test_lines_of_many_megabytes(self):
+        line = 16 << 20
+        text = b"short\n" + b"word " * (2 << 20) + b"\n" + b"y" * line + b"\n" + b"y" * line + b"\r\n" + b"z" * (line + 1) + b"\n" + \
+            b"word " * (17 << 18) + b"\n" + b"word\n" * 2 + b"x" * (40 << 20)
+        path = self.file("long", text)
+        short = rows("bert-pair", "--dimensions", "2", text="short\nword")
+        for cut in ("error", "end", "start"):
+            for how in ([path], []):
+                got = rows("bert-pair", "--dimensions", "2", "--truncate", cut, *how, text=b"" if how else text)
+                self.assertEqual([r["index"] for r in got], list(range(9)))
+                self.assertEqual([i for i, r in enumerate(got) if "error" in r], [1, 3, 4, 5, 8] if cut == "error" else [3, 4, 5, 8])
+                self.assertEqual([got[i]["embedding"] for i in (0, 6, 7)], [short[i]["embedding"] for i in (0, 1, 1)])
+                self.assertEqual(got[2]["tokens"], 3) # one word, however long
+                for i in (3, 4, 5, 8):
+                    self.assertIn("longer than 16777216 bytes", got[i]["error"]["message"])
+                if cut != "error":
+                    self.assertEqual(got[1]["tokens"] + got[1]["truncated"] - 2, (2 << 20) * (short[1]["tokens"] - 2))
+        os.remove(path)
+
+    def test_ranking_lines_of_many_megabytes(self):
+        text = b"a dog\n" + b"word " * (2 << 20) + b"\n" + b"y" * (17 << 20) + b"\n\n" + b"a dog"
+        plain = json.loads(run("rerank", "bert-pair", "-q", "dog", text="a dog").stdout)
+        for cut, errors in (("error", [1, 2]), ("end", [2]), ("start", [2])):
+            p = run("rerank", "bert-pair", "-q", "dog", "--truncate", cut, text=text)
+            got = [json.loads(x) for x in p.stdout.splitlines()]
+            self.assertEqual(sorted(r["index"] for r in got), list(range(5)))
+            self.assertEqual([r["index"] for r in got if "error" in r], errors)
+            self.assertEqual([r["index"] for r in got[len(got) - len(errors):]], errors)
+            self.assertEqual({r["score"] for r in got if r["index"] in (0, 4)}, {plain["score"]})
+            self.assertIn(b"have errors", p.stderr)
+
+    def test_signals(self):
+        lines = ["hello world %d" % i for i in range(6000)]
+        path = self.file("numbered", "\n".join(lines).encode())
+        want = run("embed", "bge-m3", path).stdout
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for wait in (0, 0.05):
+                p = subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3"), path], stdout=subprocess.PIPE)
+                out = p.stdout.read(100000)
+                time.sleep(wait) # the pipe fills: it writes, or waits to
+                p.send_signal(number)
+                out += p.stdout.read()
+                self.assertEqual(p.wait(60), 128 + number)
+                p.stdout.close()
+                self.assertTrue(want.startswith(out) and len(out) < len(want), len(out)) # a beginning, and every whole line of it right
 
 
 class Cache(unittest.TestCase):
