@@ -25,6 +25,24 @@ BODKIN = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1
 with open(os.path.join(ROOT, "tests/golden/embed.json"), encoding="utf-8") as file:
     GOLDEN = json.load(file)
 TMP = ""
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int left;
+static int due(void) { return !left && (left = atoi(getenv("DIE_AT") ? getenv("DIE_AT") : "0")) == 0 ? left = -1, 0 : left > 0 && --left == 0; }
+#define DIE kill(getpid(), SIGKILL)
+#define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at) { REAL(pwrite); if (due()) real(fd, p, n / 2, at), DIE; return real(fd, p, n, at); }
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at) { return pwrite(fd, p, n, at); }
+ssize_t write(int fd, const void *p, size_t n) { REAL(write); if (fd > 2 && due()) real(fd, p, n / 2), DIE; return real(fd, p, n); }
+int ftruncate(int fd, off_t n) { REAL(ftruncate); if (due()) DIE; return real(fd, n); }
+int ftruncate64(int fd, off64_t n) { return ftruncate(fd, n); }
+int fsync(int fd) { REAL(fsync); if (due()) DIE; return real(fd); }
+int rename(const char *a, const char *b) { REAL(rename); if (due()) DIE; int code = real(a, b); if (due()) DIE; return code; }
+"""
 WORDS = "the quick brown fox words of a text dog hello it is over lazy count don't and".split()
 
 
@@ -501,36 +519,148 @@ class Cache(unittest.TestCase):
                 self.same(size=size)
                 self.assertLessEqual(os.path.getsize(self.path), most)
 
+    def records(self):
+        """Of the records at the file's beginning: their keys, where they have vectors; where the last one ends; the file's length."""
+        with open(self.path, "rb") as f:
+            data = f.read()
+        at, keys = 0, []
+        while at + 48 <= len(data) and data[at:at + 4] == b"BKC1":
+            size = int.from_bytes(data[at + 4:at + 8], "little")
+            if size and at + 48 + size <= len(data):
+                keys.append(data[at + 8:at + 40])
+            at += 48 + size
+        return keys, at, len(data)
+
+    def turned(self, k):
+        """The lines from the k-th on, then the others; and their vectors."""
+        path = os.path.join(TMP, "turned%d" % k)
+        with open(self.source) as f:
+            lines = f.read().split("\n")
+        with open(path, "w") as f:
+            f.write("\n".join(lines[k:] + lines[:k]))
+        return path, self.want[k * 256:] + self.want[:k * 256]
+
+    def start_on(self, path, size, out=subprocess.DEVNULL, **more):
+        return subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3"), "--format", "f32", "--cache", self.path + size, path], stdout=out,
+                                stderr=subprocess.DEVNULL, **more)
+
     def test_killed_a_hundred_times(self):
-        r = random.Random(7)
-        killed = 0
+        """At any time of a run that fills the cache, or goes on with it, or is ever making room; beside another run, too."""
+        r, sizes, killed, grown = random.Random(7), ("", "=150K", "=64K"), 0, set()
+        begun = time.monotonic()
+        self.same()
+        whole = time.monotonic() - begun
         for i in range(100):
-            p = self.start("=150K" if i % 2 else "")
+            if i % 10 == 0:
+                os.remove(self.path)
+            path, want = self.turned(r.randrange(1500))
+            size = sizes[i % 3]
+            p = self.start_on(path, size)
+            beside = self.start_on(path, size, subprocess.PIPE) if i % 4 == 3 else None
             try:
-                p.wait(r.random() * 0.06)
+                p.wait(r.random() * whole)
             except subprocess.TimeoutExpired:
                 p.kill()
-            killed += p.wait() == -9
-            if i % 25 == 24:
-                self.same()
-        self.assertGreater(killed, 10)
+            whole *= 1.05 if p.wait() == -9 else 0.8 # the machine may be busier now, or less
+            killed += p.returncode == -9
+            if beside:
+                self.assertEqual(beside.communicate()[0], want)
+            if os.path.exists(self.path):
+                keys, _, length = self.records()
+                grown.add(len(keys))
+                if size and beside: # which made room, whoever had more
+                    self.assertLessEqual(length, 150 << 10)
+            if i % 5 == 4:
+                self.same(size=size)
+            os.remove(path)
+        self.same()
+        self.assertGreater(killed, 40)
+        self.assertGreater(len(grown), 8) # found at as many stages
+
+    def shim(self):
+        """A library that ends a program with SIGKILL at its n-th call that changes a file: of a write half is done."""
+        source, library = os.path.join(TMP, "shim.c"), os.path.join(TMP, "shim.so")
+        with open(source, "w") as f:
+            f.write(SHIM)
+        try:
+            built = subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", library, source], stderr=subprocess.DEVNULL).returncode == 0
+        except OSError:
+            built = False
+        if not built or subprocess.run(["env", "LD_PRELOAD=" + library, BODKIN, "--version"], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no library can be put in front of the program")
+        return library
+
+    def test_killed_at_every_write(self):
+        library, (path, want) = self.shim(), self.turned(700)
+        os.remove(path)
+        with open(self.source) as f:
+            lines = f.read().split("\n")[700:1100]
+        with open(path, "w") as f:
+            f.write("\n".join(lines))
+        want, first, kinds = want[:400 * 256], os.path.join(TMP, "first"), set()
+        self.same(size="=100K") # full of other lines
+        shutil.copy(self.path, first)
+        for size in ("=100K", "=70K", ""):
+            for die in range(1, 2000):
+                shutil.copy(first, self.path)
+                p = self.start_on(path, size, env={"LD_PRELOAD": library, "DIE_AT": str(die)})
+                if p.wait() == 0:
+                    break
+                self.assertEqual(p.returncode, -9)
+                keys, end, length = self.records()
+                kinds.add((len(keys), end == length))
+                if die % 3 == 0: # once more, before anything was mended
+                    self.start_on(path, size, env={"LD_PRELOAD": library, "DIE_AT": str(1 + die // 3)}).wait()
+                for again in (size, ""):
+                    q = self.start_on(path, again, subprocess.PIPE)
+                    self.assertEqual(q.communicate()[0], want, (size, die))
+                keys, end, length = self.records()
+                self.assertEqual(end, length) # what was torn is gone
+                self.assertEqual(len(set(keys)), len(keys)) # and nothing that was whole was put again
+                for name in os.listdir(TMP):
+                    if name.endswith(".part"):
+                        os.remove(os.path.join(TMP, name))
+            if die == 1:
+                self.skipTest("the program is not one that a library can be put in front of")
+        self.assertGreater(len(kinds), 1)
+        self.assertTrue(any(not whole for _, whole in kinds)) # a torn record was among them
 
     def test_several_at_once(self):
         running = [self.start("=150K") for _ in range(4)]
         self.assertEqual([p.wait() for p in running], [0] * 4)
         self.same()
+        os.remove(self.path)
+        with open(self.source) as f:
+            lines = sorted(set(f.read().split("\n")))
+        for i in range(3):
+            with open(os.path.join(TMP, "part%d" % i), "w") as f:
+                f.write("\n".join(lines[i::3]))
+        running = [self.start_on(os.path.join(TMP, "part%d" % i), "") for i in range(3)]
+        self.assertEqual([p.wait() for p in running], [0] * 3)
+        keys, end, length = self.records()
+        self.assertEqual((len(keys), len(set(keys)), end), (len(lines), len(lines), length)) # what each has put is there
+        self.same()
+        self.assertEqual(len(self.records()[0]), len(lines))
 
     def test_damage(self):
         self.same()
         with open(self.path, "rb") as f:
-            data = bytearray(f.read())
-        r = random.Random(9)
-        for _ in range(60):
-            data[r.randrange(len(data))] ^= 1 << r.randrange(8)
-        for cut in (len(data), len(data) // 2, 60, 3):
-            with open(self.path, "wb") as f:
-                f.write(data[:cut])
-            self.same()
+            whole = f.read()
+        r, heads, at = random.Random(9), [], 0
+        while at < len(whole):
+            heads.append(at)
+            at += 48 + int.from_bytes(whole[at + 4:at + 8], "little")
+        vectors = [h for h in heads if whole[h + 4:h + 8] != bytes(4)]
+        for places in ([h + 48 + r.randrange(12 + 256) for h in r.sample(vectors, 400)], [h + r.randrange(48) for h in r.sample(heads[20:], 3)],
+                       [r.randrange(len(whole)) for _ in range(60)]):
+            data = bytearray(whole)
+            for place in places:
+                data[place] ^= 1 << r.randrange(8)
+            for cut in (len(data), len(data) // 2, 60, 3):
+                with open(self.path, "wb") as f:
+                    f.write(data[:cut])
+                self.same()
 
     def test_another_file_is_left_alone(self):
         with open(self.path, "w") as f:
