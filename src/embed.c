@@ -105,6 +105,7 @@ enum embed_cut { EMBED_CUT_ERROR, EMBED_CUT_END, EMBED_CUT_START }; // what beco
 
 struct embed_options {
   enum pooling pooling;     // POOL_NONE: a vector for every token
+  enum pool_rows of;        // but for POOL_HIDDEN those of every token
   enum embed_cut cut;
   int window, overlap;      // ids of a piece with its frame, ids that two neighbours share; 0: one piece
   bool sentences;           // a line's sentences are texts of their own
@@ -209,26 +210,33 @@ static bool embed_open_slots(struct embed *b, struct arena *a) {
     s->ids = arena_raw(a, 2 * context, sizeof *s->ids, 16);
     s->types = s->ids + context;
     ok = s->ids && pool_new(&s->pool, b->options.pooling, b->n_out, a);
+    s->pool.of = b->options.of;
   }
   if (ok && !g->model.hp.causal) b->wanted[0] = true;
   return ok;
+}
+
+/* Floats of a vector of such rows; 0: the model has none. */
+static int embed_width(const struct model *m, enum pool_rows of) {
+  const int value = pool_value(&(struct pool){.of = of}, &m->tape);
+  return of == POOL_HIDDEN ? (int)m->hp.n_embd : value == VALUE_NONE ? 0 : m->tape.values[value].width;
 }
 
 /* Memory for rounds; nothing is reserved after it. The options' strings and ids must outlive b. */
 static bool embed_open(struct embed *b, struct engine *g, const struct embed_options *o, struct bk_error *e) {
   const struct vocab *v = g->model.vocab;
   const size_t context = (size_t)g->options.n_context, threads = (size_t)g->cpu.pool.n_threads;
-  *b = (struct embed){.engine = g, .options = *o, .n_out = o->scores ? 1 : (int)g->model.hp.n_embd};
+  *b = (struct embed){.engine = g, .options = *o, .n_out = o->scores ? 1 : embed_width(&g->model, o->of)};
   if (!v) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
   if (o->scores && g->model.hp.n_labels < 1) return err_set(e, ERR_DATA, "not supported: scores; the model has no ranker's head");
   if (o->prompt.len > EMBED_PROMPT)
     return err_set(e, ERR_USAGE, "a prompt of %zu bytes, at most %d are allowed", o->prompt.len, EMBED_PROMPT);
   const bool split = o->window || o->sentences;
-  b->max_lines = o->pooling == POOL_NONE ? EMBED_WIDE : EMBED_LINES;
+  b->max_lines = o->pooling == POOL_NONE && o->of != POOL_SPARSE ? EMBED_WIDE : EMBED_LINES;
   b->fill = split ? EMBED_FILL / 16 : EMBED_FILL;
   b->max_texts = o->sentences ? EMBED_FILL / 32 + EMBED_PARTS : EMBED_LINES;
   b->max_pieces = split ? EMBED_FILL / 8 + EMBED_PARTS : EMBED_LINES;
-  const size_t floats = (size_t)b->n_out * (size_t)(o->pooling == POOL_NONE ? (int)context * EMBED_WIDE : b->max_pieces);
+  const size_t floats = (size_t)b->n_out * (o->pooling == POOL_NONE ? context * (size_t)b->max_lines : (size_t)b->max_pieces);
   const size_t once = embed_scratch_bytes(v, EMBED_LINE), each = embed_scratch_bytes(v, EMBED_SHORT);
   const size_t ids = embed_ids_bytes(v, 4 * EMBED_FILL + EMBED_LINE, 0) + (size_t)b->max_texts * embed_ids_bytes(v, 0, (int)o->prompt.len);
   const size_t slots = (size_t)g->options.n_sequences * (context * 8 + (size_t)b->n_out * 8 + sizeof(struct embed_slot) + 64);
@@ -273,7 +281,7 @@ static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *
   const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
                               b->n_out};
   uint8_t digest[32];
-  if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--pooling none goes without --cache");
+  if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--cache keeps one vector of a text, not one of every token");
   if (g->model.n_loras) return err_set(e, ERR_USAGE, "--lora goes without --cache");
   b->kept = ARENA_NEW(a, char, EMBED_KEPT + sizeof(float) * (size_t)b->n_out);
   if (!b->kept) return err_set(e, ERR_OS, "no memory for a vector of the cache");
