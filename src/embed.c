@@ -278,8 +278,8 @@ static void embed_digest(const struct gguf *g, uint8_t digest[32]) {
 static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *a, struct bk_error *e) {
   const struct embed_options *o = &b->options;
   const struct engine *g = b->engine;
-  const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
-                              b->n_out};
+  const int32_t settings[] = {2, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
+                              b->n_out, o->scores, o->type, o->n_front, o->n_back};
   uint8_t digest[32];
   if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--cache keeps one vector of a text, not one of every token");
   if (g->model.n_loras) return err_set(e, ERR_USAGE, "--lora goes without --cache");
@@ -290,6 +290,8 @@ static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *
   b->key = hash_sha256_init();
   hash_sha256_update(&b->key, (struct str){(const char *)digest, sizeof digest});
   hash_sha256_update(&b->key, (struct str){(const char *)settings, sizeof settings});
+  hash_sha256_update(&b->key, (struct str){(const char *)o->front, sizeof *o->front * (size_t)o->n_front}); // holds a ranker's query,
+  hash_sha256_update(&b->key, (struct str){(const char *)o->back, sizeof *o->back * (size_t)o->n_back}); // or the prompt does
   hash_sha256_update(&b->key, o->prompt);
   hash_sha256_update(&b->key, (struct str){"", 1});
   return true;
@@ -608,35 +610,49 @@ static void embed_frame(const struct vocab *v, struct embed_options *o) { // as 
   o->n_back = pieces || v->add_eos;
 }
 
+#define EMBED_SENTENCE "Represent this sentence for searching relevant passages: "
+#define EMBED_CHINESE "\xE4\xB8\xBA\xE8\xBF\x99\xE4\xB8\xAA\xE5\x8F\xA5\xE5\xAD\x90\xE7\x94\x9F\xE6\x88\x90\xE8\xA1\xA8\xE7\xA4\xBA" \
+  "\xE4\xBB\xA5\xE7\x94\xA8\xE4\xBA\x8E\xE6\xA3\x80\xE7\xB4\xA2\xE7\x9B\xB8\xE5\x85\xB3\xE6\x96\x87\xE7\xAB\xA0\xEF\xBC\x9A"
+#define EMBED_INSTRUCT "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+static const char *const embed_prompt_names[] = {"query", "passage", "clustering", "classification"};
+static const struct {
+  const char *model, *texts[ARRAY_LEN(embed_prompt_names)];
+} embed_prompts[] = { // as the models' authors publish them; the first that fits counts
+  {"e5-mistral-", {EMBED_INSTRUCT " ", ""}}, {"e5-large-instruct", {EMBED_INSTRUCT " ", ""}}, {"e5-", {"query: ", "passage: "}},
+  {"nomic-embed-", {"search_query: ", "search_document: ", "clustering: ", "classification: "}}, {"bge-m3", {"", ""}},
+  {"bge-large-zh", {EMBED_CHINESE, ""}}, {"bge-base-zh", {EMBED_CHINESE, ""}}, {"bge-small-zh", {EMBED_CHINESE, ""}},
+  {"bge-", {EMBED_SENTENCE, ""}}, {"mxbai-embed-", {EMBED_SENTENCE, ""}}, {"arctic-embed-m-v2", {"query: ", ""}},
+  {"arctic-embed-l-v2", {"query: ", ""}}, {"arctic-embed-", {EMBED_SENTENCE, ""}}, {"gte-qwen2-", {EMBED_INSTRUCT " ", ""}},
+  {"qwen3-embedding-", {EMBED_INSTRUCT, ""}}, {"embeddinggemma-", {"task: search result | query: ", "title: none | text: "}}};
+
+/* Of a model of that general.name. NULL: nobody has published one. */
+static const char *embed_known_prompt(struct str model, struct str name) {
+  char text[128];
+  int at = 0;
+  snprintf(text, sizeof text, "-" STR_FMT, (int)(model.len > 100 ? 100 : model.len), model.ptr ? model.ptr : "");
+  for (char *p = text; *p; p++)
+    if (*p == ' ' || *p == '_' || *p == '/') *p = '-';
+  while (at < ARRAY_LEN(embed_prompt_names) && !str_is(name, embed_prompt_names[at])) at++;
+  for (int i = 0; i < ARRAY_LEN(embed_prompts) && at < ARRAY_LEN(embed_prompt_names); i++)
+    for (const char *p = text; (p = strchr(p, '-')) != NULL;) {
+      struct str part = str_from(embed_prompts[i].model);
+      if (str_eq_any_case(str_slice(str_from(++p), 0, part.len), part)) return embed_prompts[i].texts[at];
+    }
+  return NULL;
+}
+
 /* What a model wants in front of a text, by name: the file's own, which `bodkin convert` takes from the folder's
- * config_sentence_transformers.json, else what the model's authors publish, by the file's general.name. */
+ * config_sentence_transformers.json, else what is published. */
 static bool embed_prompt(const struct gguf *g, struct str name, struct str *out, struct bk_error *e) {
-  static const struct {
-    const char *model, *name, *text;
-  } known[] = {
-    {"e5-", "query", "query: "}, {"e5-", "passage", "passage: "}, {"nomic-embed-", "query", "search_query: "},
-    {"nomic-embed-", "passage", "search_document: "}, {"nomic-embed-", "clustering", "clustering: "},
-    {"nomic-embed-", "classification", "classification: "},
-    {"bge-", "query", "Represent this sentence for searching relevant passages: "}, {"bge-", "passage", ""},
-    {"qwen3-embedding-", "query", "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"},
-    {"qwen3-embedding-", "passage", ""}, {"embeddinggemma-", "query", "task: search result | query: "},
-    {"embeddinggemma-", "passage", "title: none | text: "}};
   struct str key = STR("embedding.prompt."), model = STR_NONE;
   char text[128];
   snprintf(text, sizeof text, STR_FMT STR_FMT, STR_ARG(key), (int)(name.len > 64 ? 64 : name.len), name.ptr);
   if (gguf_get_string(g, str_from(text), out, e)) return true;
   if (str_is(name, "passage") && gguf_get_string(g, STR("embedding.prompt.document"), out, e)) return true;
   gguf_string(gguf_find(g, STR("general.name")), &model);
-  snprintf(text, sizeof text, "-" STR_FMT, (int)(model.len > 100 ? 100 : model.len), model.ptr ? model.ptr : "");
-  for (char *p = text; *p; p++)
-    if (*p == ' ' || *p == '_' || *p == '/') *p = '-';
-  for (int i = 0; i < ARRAY_LEN(known) && !e->code; i++)
-    for (const char *p = text; str_is(name, known[i].name) && (p = strchr(p, '-')) != NULL;)
-      if (str_eq_any_case(str_slice(str_from(++p), 0, strlen(known[i].model)), str_from(known[i].model))) {
-        *out = str_from(known[i].text);
-        return true;
-      }
-  return err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
+  const char *known = embed_known_prompt(model, name);
+  if (known) *out = str_from(known);
+  return (known && !e->code) || err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
 }
 
 /* ---- the public interface: bodkin.h ---- */

@@ -81,7 +81,8 @@ static const struct option options_table[] = {
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
-  {"output", 0, OPTION_TEXT, OPTION(output), 0, 0, "NAME       dense, colbert (a vector for each token) or sparse (a weight for each word) (embed)"},
+  {"output", 0, OPTION_TEXT, OPTION(output), 0, 0,
+   "NAME       dense, colbert: a vector for each token, sparse: weights of words (embed)"},
   {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0,
    "NAME      mean, cls, last, or none: one for each token; default: the model's (embed)"},
   {"normalize", 0, OPTION_TEXT, OPTION(normalize), 0, 0, "NAME    l2 or none; default l2, of token vectors none (embed)"},
@@ -95,7 +96,8 @@ static const struct option options_table[] = {
   {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
   {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
   {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
-  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0, "FILE[=SIZE] vectors kept between runs, at most SIZE, 256M if none is given (embed)"},
+  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0,
+   "FILE[=SIZE] vectors and scores kept between runs, at most SIZE, 256M if none is given (embed, rerank)"},
   {"top-n", 0, OPTION_INT, OPTION(top_n), 1, 9e15, "N           only the N best lines (rerank)"},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
   {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
@@ -748,7 +750,8 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
       !main_choice("normalize", o->normalize, lengths, &length, e))
     return false;
   *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
-                           o->normalize || how->pooling != POOL_NONE || how->of ? length == 0 : false, embed_width(&g->model, how->of), NULL};
+                           o->normalize || how->pooling != POOL_NONE || how->of ? length == 0 : false,
+                           embed_width(&g->model, how->of), NULL};
   if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the model's vectors have %d", (long long)o->dimensions, f->n);
   if (o->dimensions) f->n = (int)o->dimensions;
   if ((how->pooling == POOL_NONE || how->sentences) && f->format != EMBED_JSONL)
@@ -771,7 +774,8 @@ static bool main_embed_output(const struct options *o, const struct model *m, st
   if (!main_choice("output", o->output, outputs, &of, e) || of == POOL_HIDDEN) return !e->code;
   how->of = (enum pool_rows)of;
   how->pooling = POOL_NONE;
-  if (!embed_width(m, how->of)) return err_set(e, ERR_DATA, "not supported: --output %s: the model file has no %s.weight", o->output, o->output);
+  if (!embed_width(m, how->of))
+    return err_set(e, ERR_DATA, "not supported: --output %s: the model file has no %s.weight", o->output, o->output);
   if (o->format && strcmp(o->format, "jsonl") != 0)
     return err_set(e, ERR_DATA, "not supported: --output %s with --format %s; jsonl is", o->output, o->format);
   if (o->pooling || o->window || o->overlap || o->hierarchical || o->cache)
@@ -863,10 +867,13 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
 static bool main_rerank(const struct options *o, struct bk_error *e) {
   static struct engine g;
   static struct rerank r;
+  static struct cache cache;
   struct embed_input in;
   enum embed_cut cut;
   if (!o->query) return err_set(e, ERR_USAGE, "no query: give -q QUERY");
-  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e)) return false;
+  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e) ||
+      !main_embed_cache(o, &cache, &r.embed, e))
+    return false;
   bool ok = rerank_run(&r, &in, e) && rerank_write(&r, o->top_n, stdout, e);
   main_embed_note((int64_t)r.n, r.errors, r.cut_lines, 0);
   rerank_close(&r);
