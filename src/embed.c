@@ -8,7 +8,7 @@
 enum {
   EMBED_LINE = 16 << 20,   // bytes of a line at most
   EMBED_LINES = 1024,      // of a round
-  EMBED_FILL = 1 << 20,    // bytes of a round, but for its last line; where a line may have many pieces a sixteenth
+  EMBED_FILL = 1 << 20,    // bytes of a round, but for its last line; where a line has many pieces or vectors a sixteenth
   EMBED_READ = 256 << 10,  // bytes asked for at once
   EMBED_PROMPT = 16 << 10, // bytes of a prompt at most
   EMBED_SHORT = 16 << 10,  // bytes of a text that any thread may tokenise; longer ones go one by one
@@ -232,8 +232,9 @@ static bool embed_open(struct embed *b, struct engine *g, const struct embed_opt
   if (o->prompt.len > EMBED_PROMPT)
     return err_set(e, ERR_USAGE, "a prompt of %zu bytes, at most %d are allowed", o->prompt.len, EMBED_PROMPT);
   const bool split = o->window || o->sentences;
-  b->max_lines = o->pooling == POOL_NONE && o->of != POOL_SPARSE ? EMBED_WIDE : EMBED_LINES;
-  b->fill = split ? EMBED_FILL / 16 : EMBED_FILL;
+  const bool wide = o->pooling == POOL_NONE && o->of != POOL_SPARSE;
+  b->max_lines = wide ? EMBED_WIDE : EMBED_LINES;
+  b->fill = split || wide ? EMBED_FILL / 16 : EMBED_FILL;
   b->max_texts = o->sentences ? EMBED_FILL / 32 + EMBED_PARTS : EMBED_LINES;
   b->max_pieces = split ? EMBED_FILL / 8 + EMBED_PARTS : EMBED_LINES;
   const size_t floats = (size_t)b->n_out * (o->pooling == POOL_NONE ? context * (size_t)b->max_lines : (size_t)b->max_pieces);
