@@ -38,7 +38,8 @@ END_TEST
 START_TEST(embed_prompts_by_name) {
   static const struct { const char *model, *name, *text; } cases[] = {
     {"E5 Base v2", "query", "query: "}, {"multilingual-e5-large", "passage", "passage: "},
-    {"multilingual_e5_large_instruct", "passage", ""}, {"org/Bge M3", "query", ""}, {"bge-m3", "clustering", NULL}, {"nomic-embed-text-v1.5", "clustering", "clustering: "},
+    {"multilingual_e5_large_instruct", "passage", ""}, {"org/Bge M3", "query", ""}, {"bge-m3", "clustering", NULL},
+    {"nomic-embed-text-v1.5", "clustering", "clustering: "},
     {"snowflake-arctic-embed-m-v2.0", "query", "query: "}, {"", "query", NULL}, {"e5", "query", NULL}, {"note5-x", "query", NULL},
     {"---", "query", NULL}, {"e5-base", "", NULL}, {"e5-base", "quer", NULL}};
   for (int i = 0; i < ARRAY_LEN(cases); i++) {

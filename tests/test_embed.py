@@ -496,7 +496,7 @@ class Cache(unittest.TestCase):
         lines = "\n".join(texts(40) + ["", "a", "word " * 300])
         seen = set()
         for name in ("bert-pair", "qwen3-reranker"):
-            for query in ("hello", "a dog"):
+            for query in ("hello", "on", "no"): # the last two of as many tokens
                 args = ["rerank", name, "-q", query, "--truncate", "end"]
                 want = run(*args, text=lines).stdout
                 for _ in range(2):
@@ -504,7 +504,7 @@ class Cache(unittest.TestCase):
                     seen.add(os.path.getsize(self.path))
                 rows(name, "--cache", self.path, "--truncate", "end", text=lines) # a vector is no score
                 self.assertEqual(run(*args, "--cache", self.path, text=lines).stdout, want)
-        self.assertGreaterEqual(len(seen), 4) # each query has its own
+        self.assertGreaterEqual(len(seen), 6) # each query has its own
 
     def test_it_stays_as_small_as_it_must(self):
         for size, most in (("=64K", 64 << 10), ("=200K", 200 << 10)):
