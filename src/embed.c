@@ -643,15 +643,18 @@ static const char *embed_known_prompt(struct str model, struct str name) {
 }
 
 /* What a model wants in front of a text, by name: the file's own, which `bodkin convert` takes from the folder's
- * config_sentence_transformers.json, else what is published. */
+ * config_sentence_transformers.json, else what is published. Some say document, others passage. */
 static bool embed_prompt(const struct gguf *g, struct str name, struct str *out, struct bk_error *e) {
-  struct str key = STR("embedding.prompt."), model = STR_NONE;
-  char text[128];
-  snprintf(text, sizeof text, STR_FMT STR_FMT, STR_ARG(key), (int)(name.len > 64 ? 64 : name.len), name.ptr);
-  if (gguf_get_string(g, str_from(text), out, e)) return true;
-  if (str_is(name, "passage") && gguf_get_string(g, STR("embedding.prompt.document"), out, e)) return true;
+  const struct str names[] = {name, str_is(name, "passage") ? STR("document") : str_is(name, "document") ? STR("passage") : name};
+  struct str model = STR_NONE;
+  const char *known = NULL;
+  char key[128];
+  for (int i = 0; i < ARRAY_LEN(names); i++) {
+    snprintf(key, sizeof key, "embedding.prompt." STR_FMT, (int)(names[i].len > 64 ? 64 : names[i].len), names[i].ptr);
+    if (gguf_get_string(g, str_from(key), out, e)) return true;
+  }
   gguf_string(gguf_find(g, STR("general.name")), &model);
-  const char *known = embed_known_prompt(model, name);
+  for (int i = 0; i < ARRAY_LEN(names) && !known; i++) known = embed_known_prompt(model, names[i]);
   if (known) *out = str_from(known);
   return (known && !e->code) || err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
 }

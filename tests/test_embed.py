@@ -370,12 +370,13 @@ class Lines(unittest.TestCase):
             want = rows("bge-m3", text="a query: hello\nhello")
             self.assertEqual(rows("prompted", "--prompt-name", "query", text="hello")[0]["embedding"], want[0]["embedding"])
             self.assertEqual(rows("prompted", "--prompt-name", "passage", text="hello")[0]["embedding"], want[1]["embedding"])
+            self.assertEqual(rows("prompted", "--prompt-name", "document", text="hello")[0]["embedding"], want[1]["embedding"])
             self.assertEqual(rows("prompted", text="hello")[0]["embedding"], want[0 if default else 1]["embedding"])
 
     def test_published_prompts(self):
         instruct = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
         sentence = "Represent this sentence for searching relevant passages: "
-        for name, prompts in {"multilingual-e5-small": {"query": "query: ", "passage": "passage: "},
+        for name, prompts in {"multilingual-e5-small": {"query": "query: ", "passage": "passage: ", "document": "passage: "},
                               "e5-mistral-7b-instruct": {"query": instruct + " ", "passage": ""},
                               "multilingual-e5-large-instruct": {"query": instruct + " ", "passage": ""},
                               "bge-small-en-v1.5": {"query": sentence, "passage": ""}, "bge-m3": {"query": "", "passage": ""},
