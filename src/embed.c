@@ -14,7 +14,8 @@ enum {
   EMBED_SHORT = 16 << 10,  // bytes of a text that any thread may tokenise; longer ones go one by one
   EMBED_PARTS = 16384,     // sentences or windows of one line at most
   EMBED_WIDE = 64,         // lines of a round that keeps a vector for every token
-  EMBED_SLOTS = 128,       // sequences side by side, of an encoder
+  EMBED_SLOTS = 128,       // sequences side by side
+  EMBED_POSITIONS = 8192,  // of keys and values of a decoder, and a page for each sequence
   EMBED_CHUNK = 16         // texts or lines that a thread takes at once
 };
 
@@ -180,10 +181,12 @@ struct embed {
 
 /* ---- what reads a text ---- */
 
-/* The engine's options for this work, where the user left them open: many sequences side by side, steps that stay in the cache. */
+/* The engine's options for this work, where the user left them open: many sequences side by side, batches that stay in the cache. */
 static void embed_engine_options(struct engine_options *o, int64_t tokens) {
   o->n_sequences = EMBED_SLOTS;
-  o->rows = tokens > 0 ? (int)tokens : 512;
+  o->lanes = LANES_ANY;
+  o->n_positions = EMBED_POSITIONS;
+  o->rows = (int)tokens;
   if (tokens > 0 && tokens < o->chunk) o->chunk = (int)tokens;
 }
 
