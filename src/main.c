@@ -18,7 +18,7 @@ enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TE
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template,
       *config;
-  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache;
+  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache, *output;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   int64_t dimensions, window, overlap, top_n, hierarchical;
   uint64_t memory;
@@ -81,6 +81,8 @@ static const struct option options_table[] = {
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
+  {"output", 0, OPTION_TEXT, OPTION(output), 0, 0,
+   "NAME       dense, colbert: a vector for each token, sparse: weights of words (embed)"},
   {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0,
    "NAME      mean, cls, last, or none: one for each token; default: the model's (embed)"},
   {"normalize", 0, OPTION_TEXT, OPTION(normalize), 0, 0, "NAME    l2 or none; default l2, of token vectors none (embed)"},
@@ -94,7 +96,8 @@ static const struct option options_table[] = {
   {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
   {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
   {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
-  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0, "FILE[=SIZE] vectors kept between runs, at most SIZE, 256M if none is given (embed)"},
+  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0,
+   "FILE[=SIZE] vectors and scores kept between runs, at most SIZE, 256M if none is given (embed, rerank)"},
   {"top-n", 0, OPTION_INT, OPTION(top_n), 1, 9e15, "N           only the N best lines (rerank)"},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
   {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
@@ -749,7 +752,8 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
       !main_choice("normalize", o->normalize, lengths, &length, e))
     return false;
   *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
-                           o->normalize || how->pooling != POOL_NONE ? length == 0 : false, (int)g->model.hp.n_embd, NULL};
+                           o->normalize || how->pooling != POOL_NONE || how->of ? length == 0 : false,
+                           embed_width(&g->model, how->of), NULL};
   if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the model's vectors have %d", (long long)o->dimensions, f->n);
   if (o->dimensions) f->n = (int)o->dimensions;
   if ((how->pooling == POOL_NONE || how->sentences) && f->format != EMBED_JSONL)
@@ -765,6 +769,23 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
   return copy || err_set(e, ERR_OS, "%s: no memory", o->ranges);
 }
 
+/* What --output says, and what goes with it. */
+static bool main_embed_output(const struct options *o, const struct model *m, struct embed_options *how, struct bk_error *e) {
+  static const char *const outputs[] = {"dense", "colbert", "sparse", NULL}; // as enum pool_rows has them
+  int of;
+  if (!main_choice("output", o->output, outputs, &of, e) || of == POOL_HIDDEN) return !e->code;
+  how->of = (enum pool_rows)of;
+  how->pooling = POOL_NONE;
+  if (!embed_width(m, how->of))
+    return err_set(e, ERR_DATA, "not supported: --output %s: the model file has no %s.weight", o->output, o->output);
+  if (o->format && strcmp(o->format, "jsonl") != 0)
+    return err_set(e, ERR_DATA, "not supported: --output %s with --format %s; jsonl is", o->output, o->format);
+  if (o->pooling || o->window || o->overlap || o->hierarchical || o->cache)
+    return err_set(e, ERR_USAGE, "--output %s goes with none of --pooling, --window, --overlap, --hierarchical, --cache", o->output);
+  return of != POOL_SPARSE || !(o->dimensions || o->precision || o->normalize || o->ranges) ||
+         err_set(e, ERR_USAGE, "--output sparse goes with none of --dimensions, --precision, --ranges, --normalize");
+}
+
 static bool main_embed_options(const struct options *o, const struct engine *g, struct embed_options *how, struct bk_error *e) {
   static const char *const poolings[] = {"none", "mean", "cls", "last", NULL}; // as enum pooling has them
   int pooling = (int)pool_kind(&g->model.hp);
@@ -772,7 +793,7 @@ static bool main_embed_options(const struct options *o, const struct engine *g, 
   if (o->pooling && !main_choice("pooling", o->pooling, poolings, &pooling, e)) return false;
   *how = (struct embed_options){.pooling = (enum pooling)pooling, .window = (int)o->window, .overlap = (int)o->overlap,
                                 .sentences = o->hierarchical != 0, .prompt = str_from(o->prompt)};
-  if (!main_cut(o, &how->cut, e)) return false;
+  if (!main_cut(o, &how->cut, e) || !main_embed_output(o, &g->model, how, e)) return false;
   if (g->model.vocab) embed_frame(g->model.vocab, how);
   if (o->prompt && o->prompt_name) return err_set(e, ERR_USAGE, "--prompt and --prompt-name: one of them");
   if (!o->prompt && !o->prompt_name) gguf_get_string(&g->model.gguf, STR("embedding.default_prompt_name"), &name, e);
@@ -848,10 +869,13 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
 static bool main_rerank(const struct options *o, struct bk_error *e) {
   static struct engine g;
   static struct rerank r;
+  static struct cache cache;
   struct embed_input in;
   enum embed_cut cut;
   if (!o->query) return err_set(e, ERR_USAGE, "no query: give -q QUERY");
-  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e)) return false;
+  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e) ||
+      !main_embed_cache(o, &cache, &r.embed, e))
+    return false;
   bool ok = rerank_run(&r, &in, e) && rerank_write(&r, o->top_n, stdout, e);
   main_embed_note((int64_t)r.n, r.errors, r.cut_lines, 0);
   rerank_close(&r);
