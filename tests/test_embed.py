@@ -34,10 +34,17 @@ SHIM = r"""
 #include <stdlib.h>
 #include <unistd.h>
 static int left;
-static int due(void) { return !left && (left = atoi(getenv("DIE_AT") ? getenv("DIE_AT") : "0")) == 0 ? left = -1, 0 : left > 0 && --left == 0; }
+static int due(void) {
+  if (!left && !(left = atoi(getenv("DIE_AT") ? getenv("DIE_AT") : "0"))) left = -1;
+  return left > 0 && --left == 0;
+}
 #define DIE kill(getpid(), SIGKILL)
 #define REAL(name) __typeof__(&name) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
-ssize_t pwrite(int fd, const void *p, size_t n, off_t at) { REAL(pwrite); if (due()) real(fd, p, n / 2, at), DIE; return real(fd, p, n, at); }
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at) {
+  REAL(pwrite);
+  if (due()) real(fd, p, n / 2, at), DIE;
+  return real(fd, p, n, at);
+}
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at) { return pwrite(fd, p, n, at); }
 ssize_t write(int fd, const void *p, size_t n) { REAL(write); if (fd > 2 && due()) real(fd, p, n / 2), DIE; return real(fd, p, n); }
 int ftruncate(int fd, off_t n) { REAL(ftruncate); if (due()) DIE; return real(fd, n); }
@@ -540,7 +547,8 @@ class Bad(unittest.TestCase):
             self.assertIn(b"Bad file", self.refused(74, "--format", form, two, preexec_fn=lambda: os.close(1)))
         with open("/dev/full", "wb") as full:
             self.assertIn(b"No space left", run("rerank", "bert-pair", "-q", "hello", two, stdout=full, code=74).stderr)
-        p = subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p = subprocess.Popen([BODKIN, "embed", "-m", model("bge-m3")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
         p.stdin.write(b"a\n")
         p.stdin.flush()
         p.stdout.readline()
@@ -807,8 +815,8 @@ class Cache(unittest.TestCase):
             heads.append(at)
             at += 48 + int.from_bytes(whole[at + 4:at + 8], "little")
         vectors = [h for h in heads if whole[h + 4:h + 8] != bytes(4)]
-        for places in ([h + 48 + r.randrange(12 + 256) for h in r.sample(vectors, 400)], [h + r.randrange(48) for h in r.sample(heads[20:], 3)],
-                       [r.randrange(len(whole)) for _ in range(60)]):
+        for places in ([h + 48 + r.randrange(12 + 256) for h in r.sample(vectors, 400)],
+                       [h + r.randrange(48) for h in r.sample(heads[20:], 3)], [r.randrange(len(whole)) for _ in range(60)]):
             data = bytearray(whole)
             for place in places:
                 data[place] ^= 1 << r.randrange(8)
