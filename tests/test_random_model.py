@@ -48,6 +48,11 @@ def main():
             check(mix + " with experts is sound", made.returncode == verified.returncode == 0, made.stderr + verified.stdout + verified.stderr)
             experts = [t for t in gguf.GGUFReader(path).tensors if len(t.shape) == 3]
             check(mix + " has experts", len(experts) == 6 and all(t.shape[2] == 8 for t in experts), experts)
+        made = make("Q8_0", path, shape="bert-test")
+        verified = subprocess.run([PROGRAM, "verify", path], capture_output=True, text=True)
+        vectors = subprocess.run([PROGRAM, "embed", "-m", path, "--format", "f32"], input=b"the cat\nsat, didn't it?\n", capture_output=True)
+        check("an encoder is sound", made.returncode == verified.returncode == 0, made.stderr + verified.stdout + verified.stderr)
+        check("an encoder makes vectors", len(vectors.stdout) == 2 * 64 * 4, vectors.stderr)
         make("Q4_K_M", path, "--layers", "2", "--context", "512")
         info = subprocess.run([PROGRAM, "info", path], capture_output=True, text=True).stdout
         check("layers and context as asked for", "2 layers" in info and "made for 512" in info, info)

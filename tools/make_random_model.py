@@ -5,8 +5,8 @@ usage: tools/make_random_model.py SHAPE TYPE OUT.gguf [--layers N] [--context N]
 
 SHAPE is a row of SHAPES, TYPE a row of MIXES; each mix gives a tensor the format that published files of that name give
 it. Blocks of random codes are written as they are, nothing is quantised; the scales are such that weights have mean 0
-and standard deviation 1/sqrt(columns), so that activations neither vanish nor explode. The vocabulary (SentencePiece BPE)
-is bytes, characters and runs of letters. One tensor in memory at a time. Same arguments, same bytes: a tensor depends on
+and standard deviation 1/sqrt(columns), so that activations neither vanish nor explode. The vocabulary (SentencePiece BPE,
+or WordPiece) is bytes, characters and runs of letters. One tensor in memory at a time. Same arguments, same bytes: a tensor depends on
 its name and shape alone, and random numbers are PCG64's raw output, which numpy promises to keep.
 SPDX-License-Identifier: MIT
 """
@@ -23,6 +23,8 @@ SHAPES = {  # name: hyperparameters
     "tiny-test": dict(arch="llama", embd=256, ff=512, layers=4, heads=4, heads_kv=2, vocab=512, context=256),
     "moe-0.7b": dict(arch="qwen3moe", embd=1024, ff=512, layers=12, heads=16, heads_kv=4, head=64, vocab=32000, context=4096, experts=32,
                      used=4),
+    "bert-tiny": dict(arch="bert", embd=128, ff=512, layers=2, heads=2, vocab=30522, context=512),
+    "bert-test": dict(arch="bert", embd=64, ff=128, layers=2, heads=2, vocab=512, context=64),
     "moe-test": dict(arch="qwen3moe", embd=256, ff=256, layers=2, heads=4, heads_kv=2, head=64, vocab=512, context=256, experts=8, used=2),
 }
 SEED = 20240229
@@ -141,13 +143,58 @@ def qwen3moe(writer, s):
         ("ffn_gate_exps", (n, s["ff"]), s["embd"]), ("ffn_up_exps", (n, s["ff"]), s["embd"]), ("ffn_down_exps", (n, s["embd"]), s["ff"])]))
 
 
-ARCHITECTURES = {"llama": llama, "qwen3moe": qwen3moe}
+def bert(writer, s):
+    writer.add_context_length(s["context"])
+    writer.add_embedding_length(s["embd"])
+    writer.add_feed_forward_length(s["ff"])
+    writer.add_block_count(s["layers"])
+    writer.add_head_count(s["heads"])
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    yield from [("token_embd", s["vocab"], s["embd"]), ("position_embd", s["context"], s["embd"]), ("token_types", 2, s["embd"])]
+    norms, products = ["token_embd_norm"], []
+    for i in range(s["layers"]):
+        norms += ["blk.%d.attn_output_norm" % i, "blk.%d.layer_output_norm" % i]
+        products += [("blk.%d.%s" % (i, name), s["embd"], s["embd"]) for name in ("attn_q", "attn_k", "attn_v", "attn_output")]
+        products += [("blk.%d.ffn_up" % i, s["ff"], s["embd"]), ("blk.%d.ffn_down" % i, s["embd"], s["ff"])]
+    for name, rows, columns in [(name, 1, s["embd"]) for name in norms] + products:
+        yield name, rows, columns
+        yield name + ".bias", 1, columns if rows == 1 else rows
+
+
+ARCHITECTURES = {"llama": llama, "qwen3moe": qwen3moe, "bert": bert}
+
+
+def letters(n):  # all runs of n letters
+    return list(map("".join, itertools.product(string.ascii_lowercase, repeat=n)))
+
+
+def add_wordpieces(writer, n):
+    """Five control tokens, then what begins a word or, without U+2581, goes on with one: letters, pairs, runs of 3 to 8."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + ["\u2581" + c for c in ".,!?'-0123456789"]
+    tokens += [begin + run for k in (1, 2) for begin in ("\u2581", "") for run in letters(k)]
+    for row in Random("vocabulary").bytes(2 * n, 16).tolist():
+        tokens.append(("\u2581" if row[0] % 4 else "") + "".join(string.ascii_lowercase[c % 26] for c in row[1:4 + row[15] % 6]))
+    tokens = list(dict.fromkeys(tokens))[:n]
+    assert len(tokens) == n
+    kind = gguf.TokenType
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("jina-v2-en")
+    writer.add_token_list(tokens)
+    writer.add_token_types([kind.CONTROL, kind.UNKNOWN] + [kind.CONTROL] * 3 + [kind.NORMAL] * (n - 5))
+    writer.add_token_type_count(2)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_eos_token_id(3)
+    writer.add_sep_token_id(3)
+    writer.add_mask_token_id(4)
 
 
 def add_vocabulary(writer, n):
     """Ids 0 to 2 are control tokens, then come the 256 bytes, then pieces in the order of their scores."""
-    join = "".join
-    runs = [list(map(join, itertools.product(string.ascii_lowercase, repeat=k))) for k in (1, 2, 3)]
+    runs = [letters(k) for k in (1, 2, 3)]
     pieces = ["\u2581"] + [chr(c) for c in range(33, 127)]
     for longer, run in zip([[]] + runs[1:], runs):
         pieces += longer + ["\u2581" + text for text in run]
@@ -176,19 +223,20 @@ def write(path, name, shape, mix):
         layer = int(tensor.split(".")[1]) if tensor.startswith("blk.") else 0
         dims = [rows, columns] if isinstance(rows, int) else [*rows, columns]
         rows = math.prod(dims[:-1])
-        kind = "F32" if rows == 1 or "gate_inp" in tensor else MIXES[mix](tensor.split(".")[-1], layer, shape["layers"])
+        plain = rows <= 2 or "gate_inp" in tensor or tensor == "position_embd"
+        kind = "F32" if plain else MIXES[mix](tensor.split(".")[-1], layer, shape["layers"])
         type_ = gguf.GGMLQuantizationType[kind]
         weights, size = gguf.GGML_QUANT_SIZES[type_]
-        writer.add_tensor_info(tensor + ".weight", [columns] if rows == 1 else dims, np.float32,
+        writer.add_tensor_info(tensor if tensor.endswith(".bias") else tensor + ".weight", [columns] if rows == 1 else dims, np.float32,
                                rows * columns // weights * size, type_)
         todo.append((tensor, kind, rows, columns))
-    add_vocabulary(writer, shape["vocab"])
+    (add_wordpieces if shape["arch"] == "bert" else add_vocabulary)(writer, shape["vocab"])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for tensor, kind, rows, columns in todo:
         if rows == 1:
-            writer.write_tensor_data(np.ones(columns, np.float32))
+            writer.write_tensor_data(np.full(columns, 0 if tensor.endswith(".bias") else 1, np.float32))
         else:
             writer.write_tensor_data(FORMATS[kind](Random(tensor), rows, columns, columns ** -0.5))
     writer.close()
