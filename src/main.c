@@ -5,6 +5,9 @@
  * SPDX-License-Identifier: MIT */
 #define BK_API static // this program is the only caller
 #include "bodkin.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") // as bodkin.c has it where nothing is run often
+#endif
 #include "terminal.c"
 
 #include <sys/wait.h>
@@ -834,7 +837,7 @@ static bool main_embed_cache(const struct options *o, struct cache *c, struct em
 }
 
 /* What the first's vectors are compared with: another model's, whole, or its own at another precision. */
-SMALL bool main_embed_other(const struct options *o, struct embed_writer *first, struct embed_writer *w, struct bk_error *e) {
+static bool main_embed_other(const struct options *o, struct embed_writer *first, struct embed_writer *w, struct bk_error *e) {
   static struct engine g;
   static struct embed b;
   struct options named = *o;
@@ -858,7 +861,7 @@ SMALL bool main_embed_other(const struct options *o, struct embed_writer *first,
          embed_open(&b, &g, &how, e) && embed_writer_open(w, &b, &form, stdout, e);
 }
 
-SMALL bool main_embed_report(const struct options *o, struct embed_writer *w, struct embed_input *in, struct bk_error *e) {
+static bool main_embed_report(const struct options *o, struct embed_writer *w, struct embed_input *in, struct bk_error *e) {
   static struct report r;
   static struct embed_writer other;
   const bool two = o->against || o->against_precision || o->against_exact;
@@ -887,7 +890,8 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
   main_embed_started = os_seconds();
   if (!o->report && (o->against || o->against_precision || o->against_exact))
     return err_set(e, ERR_USAGE, "--against, --against-precision and --against-exact go with --report");
-  bool ok = o->report ? main_embed_report(o, &w, &in, e) : embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
+  bool ok = o->report ? main_embed_report(o, &w, &in, e)
+                      : embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
   main_embed_note(w.lines, ok ? w.errors : 0, w.cut_lines, w.cut_tokens);
   embed_writer_close(&w);
   embed_close(&b);
