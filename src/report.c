@@ -449,7 +449,7 @@ static void report_similarity(struct report *r) {
     if (r->json) buf_printf(&r->out, i ? ",%d" : "%d", bins[i]);
     else if (bins[i])
       buf_printf(&r->out, "  %5.2f ..%5.2f  %9d  %.*s\n", i * 2.0 / REPORT_BINS - 1, (i + 1) * 2.0 / REPORT_BINS - 1, bins[i],
-                 (int)(40.0 * bins[i] / most), "########################################");
+                 (int)(1 + 39.0 * bins[i] / most), "########################################");
   if (r->json) buf_byte(&r->out, ']');
 }
 

@@ -54,6 +54,12 @@ def environment():
     return env
 
 
+def tool_environment():
+    """All of ours, so that a library that is found here is found there, but no settings of bodkin."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("BODKIN_")}
+    return dict(env, XDG_CONFIG_HOME=TMP)
+
+
 def run(name, *args, lines=(), code=0):
     p = subprocess.run([BODKIN, "embed", "-m", model(name), *args], input="\n".join(lines).encode(), capture_output=True, env=environment(),
                        timeout=600)
@@ -375,10 +381,81 @@ class Projection(unittest.TestCase):
         x = np.load(os.path.join(TMP, "fit.npy")).astype(np.float64)
         for args, whiten in (([], False), (["--whiten"], True)):
             subprocess.run([sys.executable, os.path.join(ROOT, "tools/fit_pca.py"), os.path.join(TMP, "fit.npy"), "12", self.path, *args], check=True,
-                           stderr=subprocess.DEVNULL)
+                           env=tool_environment(), stderr=subprocess.DEVNULL)
             want = PCA(12, whiten=whiten, svd_solver="full").fit(x).transform(x)
             got = np.array(self.rows("--pca", self.path, "--normalize", "none"))
             self.assertLess(np.abs(got - want).max(), 1e-5 if whiten else 1e-6) # the whitened ones are a hundred times as large
+
+
+class Mining(unittest.TestCase):
+    def mine(self, queries, corpus, *args, code=0):
+        paths = [os.path.join(TMP, x) for x in ("queries.jsonl", "corpus.txt")]
+        for path, lines in zip(paths, ([q if isinstance(q, str) else json.dumps(q) for q in queries], corpus)):
+            with open(path, "w", encoding="utf-8", newline="") as f:
+                f.write("\n".join(lines))
+        p = subprocess.run([sys.executable, os.path.join(ROOT, "tools/mine_negatives.py"), "-m", model("bge-m3"), "--bodkin", BODKIN, *args, *paths],
+                           capture_output=True, env=tool_environment(), timeout=600)
+        self.assertEqual(p.returncode, code, p.stderr)
+        return [json.loads(x) for x in p.stdout.decode().splitlines()], p.stderr.decode()
+
+    def by_hand(self, queries, corpus, relative, margin, most, negatives, top):
+        import numpy as np
+        def vectors(lines):
+            return np.array(floats(run("bge-m3", "--format", "f32", lines=lines).stdout, 64), dtype=np.float32)
+        lines = [x for x in corpus if x.strip()]
+        x = vectors(lines)
+        for q in queries:
+            positives = [q["positive"]] if isinstance(q["positive"], str) else q["positive"]
+            v = vectors([q["query"]])[0]
+            least = min(float(v @ p) for p in vectors(positives))
+            scores = x @ v
+            taken = []
+            for i in np.argsort(-scores, kind="stable")[:top]:
+                text, s = lines[i], float(scores[i])
+                if text not in positives + taken and s < relative * least and s <= least - margin and s <= most and len(taken) < negatives:
+                    taken.append(text)
+            yield taken, least, {t: float(x[lines.index(t)] @ v) for t in taken}
+
+    def check(self, *args, relative=0.95, margin=0.0, most=1.0):
+        corpus = varied(600)
+        corpus[5] = corpus[77] = ""
+        r = random.Random(12)
+        queries = [{"query": q, "positive": r.choice([x for x in corpus if x])} for q in texts(40, 13)]
+        queries[3] = {"query": "a\nlazy dog", "positive": [corpus[1], corpus[2]]}
+        for q in queries[10:]: # answers that are near, so that much is left
+            q["positive"] = q["query"]
+        got, said = self.mine(queries, corpus, *args, "--negatives", "4", "--top", "600")
+        self.assertEqual([(g["query"], g["positive"]) for g in got], [(q["query"], q["positive"]) for q in queries])
+        queries[3]["query"] = "a lazy dog"
+        taken = short = 0
+        for g, (texts_, least, scores) in zip(got, self.by_hand(queries, corpus, relative, margin, most, 4, 600)):
+            self.assertAlmostEqual(g["positive_score"], least, 5)
+            self.assertEqual(len(g["negatives"]), len(g["scores"]))
+            self.assertEqual(g["negatives"], texts_)
+            for text, score in zip(g["negatives"], g["scores"]):
+                self.assertAlmostEqual(score, scores[text], 5)
+            taken += len(texts_)
+            short += len(texts_) < 4
+        self.assertGreater(taken, 40)
+        self.assertIn(f"[40 queries, 598 lines, {taken} negatives;", said)
+        self.assertIn(f"{short} queries have fewer than 4]", said)
+
+    @needs("numpy", "faiss")
+    def test_exact(self):
+        self.check()
+        self.check("--relative", "1", "--margin", "0.01", "--most", "0.97", relative=1, margin=0.01, most=0.97)
+
+    @needs("numpy")
+    @unittest.skipUnless(HAVE["faiss"] or HAVE["hnswlib"], "not installed: faiss, hnswlib")
+    def test_approximate(self):
+        self.check("--index", "hnsw") # of so few lines as good as exact
+
+    @needs("numpy")
+    def test_queries_that_cannot_be(self):
+        for bad in ("{", '{"query": "a"}', '{"query": "a", "positive": []}', '{"query": 1, "positive": "b"}'):
+            got, said = self.mine([{"query": "a", "positive": "b"}, bad], ["a text"], code=1)
+            self.assertEqual(got, [])
+            self.assertIn("line 2", said)
 
 
 if __name__ == "__main__":
