@@ -745,16 +745,17 @@ static bool main_embed_load(const struct options *o, struct engine *g, struct em
   return embed_input_open(in, o->words, o->n_words, &main_memory, e) && main_embed_engine(o, g, e);
 }
 
+static const char *const main_precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
+
 /* What --dimensions, --precision, --ranges and --normalize say, and --pooling's none. */
 static bool main_embed_form(const struct options *o, const struct engine *g, const struct embed_options *how, struct embed_form *f,
                             struct bk_error *e) {
   static const char *const lengths[] = {"l2", "none", NULL};
-  static const char *const precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
   static struct embed_pca pca;
   int format, precision, length;
   struct str ranges;
-  if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("precision", o->precision, precisions, &precision, e) ||
-      !main_choice("normalize", o->normalize, lengths, &length, e))
+  if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("normalize", o->normalize, lengths, &length, e) ||
+      !main_choice("precision", o->precision, main_precisions, &precision, e))
     return false;
   *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
                            o->normalize || how->pooling != POOL_NONE ? length == 0 : false, (int)g->model.hp.n_embd, NULL, NULL};
@@ -844,11 +845,11 @@ static bool main_embed_other(const struct options *o, struct embed_writer *first
   struct embed_options how;
   struct embed_form form;
   if (!o->against && !o->against_exact) {
-    int i = 0;
-    while (i < ARRAY_LEN(embed_elements) && strcmp(embed_elements[i].name, o->against_precision) != 0) i++;
+    int precision;
+    if (!main_choice("against-precision", o->against_precision, main_precisions, &precision, e)) return false;
     *w = *first;
-    w->form.precision = (enum embed_precision)i;
-    return i < ARRAY_LEN(embed_elements) || err_set(e, ERR_USAGE, "--against-precision %s: there is no such one", o->against_precision);
+    w->form.precision = (enum embed_precision)precision;
+    return true;
   }
   const size_t taken = engine_plan(first->embed->engine).total;
   if (o->memory) named.memory = o->memory > taken ? o->memory - taken : 1; // which is for both

@@ -428,8 +428,8 @@ static void report_similarity(struct report *r) {
   double sum = 0, squares = 0;
   int bins[REPORT_BINS] = {0}, most = 1;
   for (size_t i = 0; i < n; i++) {
-    int bin = (int)(((double)x[i] + 1) * (REPORT_BINS / 2));
-    bin = bin < 0 ? 0 : bin < REPORT_BINS ? bin : REPORT_BINS - 1;
+    const double at = ((double)x[i] + 1) * (REPORT_BINS / 2);
+    const int bin = !(at > 0) ? 0 : at < REPORT_BINS ? (int)at : REPORT_BINS - 1;
     if (++bins[bin] > most) most = bins[bin];
     sum += (double)x[i];
   }
