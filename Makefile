@@ -128,8 +128,8 @@ $(BUILD)/page4: src/main.c $(BUILD)/flags
 # As the README has it: no flags, the same bits.
 $(BUILD)/oneline: src/main.c $(BUILD)/flags
 	$(CC) -std=c99 -O3 $(DEPS) $< -o $@ -lm -lpthread
-$(BUILD)/embed: examples/embed.c dist/bodkin.c dist/bodkin.h $(BUILD)/flags
-	$(BASE) -Wno-unused -O1 -Idist examples/embed.c dist/bodkin.c -o $@ $(LDFLAGS) $(LIBS)
+$(BUILD)/embed $(BUILD)/vectors: $(BUILD)/%: examples/%.c dist/bodkin.c dist/bodkin.h $(BUILD)/flags
+	$(BASE) -Wno-unused -O1 -Idist $< dist/bodkin.c -o $@ $(LDFLAGS) $(LIBS)
 
 dist/bodkin.c: src/bodkin.c tools/amalgamate.py $(SOURCES)
 	@mkdir -p dist && tools/amalgamate.py $< >$@
@@ -146,7 +146,7 @@ needs: # what only tests need, if we may
 	@pkg-config --exists check 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  { apt-get update; apt-get install -y --no-install-recommends check pkg-config; } >/dev/null 2>&1; } || true
 
-tested: all $(BUILD)/kern $(BUILD)/page4 $(BUILD)/oneline $(BUILD)/embed $(addprefix $(BUILD)/fuzz_,$(FUZZ)) $(if $(HAVE_CHECK),$(BUILD)/check)
+tested: all $(BUILD)/kern $(BUILD)/page4 $(BUILD)/oneline $(BUILD)/embed $(BUILD)/vectors $(addprefix $(BUILD)/fuzz_,$(FUZZ)) $(if $(HAVE_CHECK),$(BUILD)/check)
 	@tools/run_tests.sh $(BUILD)
 
 fuzzed: $(addprefix $(BUILD)/fuzz_,$(FUZZ))

@@ -265,6 +265,7 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
   const bool embed = c->test == BENCH_EMBED;
   bool ok = embed ? bench_embed(g, c, r, ids, pools, vector, &warm, e) : bench_run(g, c, r, ids, each, &warm, e);
   g->cpu.profile = profile ? ARENA_NEW(&a, double, n_profile) : NULL;
+  for (int i = 0; i < g->n_lanes; i++) g->lanes[i].profile = profile ? g->cpu.profile + 2 * g->model.tape.n_ops * i : NULL;
   double seconds = 0;
   for (int i = 0; ok && i < repeat; i++) {
     double start = os_seconds();
@@ -279,6 +280,7 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
                         prompt);
   }
   g->cpu.profile = NULL;
+  for (int i = 0; i < g->n_lanes; i++) g->lanes[i].profile = NULL;
   os_release(memory);
   return ok;
 }

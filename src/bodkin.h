@@ -20,8 +20,9 @@
  *   bk_model_close(m);
  *
  * Memory is reserved by bk_model_open and bk_session_open, and by bk_model_embed and bk_model_rerank until they return.
- * The same tokens give the same logits, bit for bit, whatever the number of threads and however the sequence was cut. A model and its sessions belong to one
- * thread at a time; two models are independent. No function prints, exits or changes a global setting.
+ * The same tokens give the same logits, bit for bit, whatever the number of threads and however the sequence was cut. A
+ * model and its sessions belong to one thread at a time; two models are independent. No function prints, exits or changes
+ * a global setting.
  * SPDX-License-Identifier: MIT */
 #ifndef BODKIN_H
 #define BODKIN_H

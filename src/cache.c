@@ -1,4 +1,4 @@
-/* cache.c -- vectors kept on disk between runs: an append-only file of records, each with checksums, of bounded size.
+/* cache.c -- vectors and scores kept on disk between runs: an append-only file of records, each with checksums, of bounded size.
  *
  * A record is a head {mark, bytes, key, sum of the payload, sum of the head} and a payload; one without a payload says that
  * its key was used again, so the order of the file is the order of use. What is torn or damaged is never answered: a bad

@@ -715,9 +715,9 @@ static void cpu_section(struct cpu *c, int first_op, int end_op) {
   c->first_op = first_op;
   c->n_sections++;
   for (int i = first_op; i < end_op; i++) cpu_count_chunks(c, &c->tape->ops[i], c->chunks + 2 * (i - first_op));
-  os_forbid_alloc(true);
+  const bool before = os_forbid_alloc(true);
   cpu_pool_run(&c->pool, 2 * (end_op - first_op), c->chunks, cpu_chunk, c);
-  os_forbid_alloc(false);
+  os_forbid_alloc(before);
 }
 
 static int cpu_head_op(const struct tape *t) {

@@ -8,13 +8,14 @@
 enum {
   EMBED_LINE = 16 << 20,   // bytes of a line at most
   EMBED_LINES = 1024,      // of a round
-  EMBED_FILL = 1 << 20,    // bytes of a round, but for its last line; where a line may have many pieces a sixteenth
+  EMBED_FILL = 1 << 20,    // bytes of a round, but for its last line; where a line has many pieces or vectors a sixteenth
   EMBED_READ = 256 << 10,  // bytes asked for at once
   EMBED_PROMPT = 16 << 10, // bytes of a prompt at most
   EMBED_SHORT = 16 << 10,  // bytes of a text that any thread may tokenise; longer ones go one by one
   EMBED_PARTS = 16384,     // sentences or windows of one line at most
   EMBED_WIDE = 64,         // lines of a round that keeps a vector for every token
-  EMBED_SLOTS = 128,       // sequences side by side, of an encoder
+  EMBED_SLOTS = 128,       // sequences side by side
+  EMBED_POSITIONS = 8192,  // of keys and values of a decoder, and a page for each sequence
   EMBED_CHUNK = 16         // texts or lines that a thread takes at once
 };
 
@@ -105,6 +106,7 @@ enum embed_cut { EMBED_CUT_ERROR, EMBED_CUT_END, EMBED_CUT_START }; // what beco
 
 struct embed_options {
   enum pooling pooling;     // POOL_NONE: a vector for every token
+  enum pool_rows of;        // but for POOL_HIDDEN those of every token
   enum embed_cut cut;
   int window, overlap;      // ids of a piece with its frame, ids that two neighbours share; 0: one piece
   bool sentences;           // a line's sentences are texts of their own
@@ -179,10 +181,12 @@ struct embed {
 
 /* ---- what reads a text ---- */
 
-/* The engine's options for this work, where the user left them open: many sequences side by side, steps that stay in the cache. */
+/* The engine's options for this work, where the user left them open: many sequences side by side, batches that stay in the cache. */
 static void embed_engine_options(struct engine_options *o, int64_t tokens) {
   o->n_sequences = EMBED_SLOTS;
-  o->rows = tokens > 0 ? (int)tokens : 512;
+  o->lanes = LANES_ANY;
+  o->n_positions = EMBED_POSITIONS;
+  o->rows = (int)tokens;
   if (tokens > 0 && tokens < o->chunk) o->chunk = (int)tokens;
 }
 
@@ -209,26 +213,34 @@ static bool embed_open_slots(struct embed *b, struct arena *a) {
     s->ids = arena_raw(a, 2 * context, sizeof *s->ids, 16);
     s->types = s->ids + context;
     ok = s->ids && pool_new(&s->pool, b->options.pooling, b->n_out, a);
+    s->pool.of = b->options.of;
   }
   if (ok && !g->model.hp.causal) b->wanted[0] = true;
   return ok;
+}
+
+/* Floats of a vector of such rows; 0: the model has none. */
+static int embed_width(const struct model *m, enum pool_rows of) {
+  const int value = pool_value(&(struct pool){.of = of}, &m->tape);
+  return of == POOL_HIDDEN ? (int)m->hp.n_embd : value == VALUE_NONE ? 0 : m->tape.values[value].width;
 }
 
 /* Memory for rounds; nothing is reserved after it. The options' strings and ids must outlive b. */
 static bool embed_open(struct embed *b, struct engine *g, const struct embed_options *o, struct bk_error *e) {
   const struct vocab *v = g->model.vocab;
   const size_t context = (size_t)g->options.n_context, threads = (size_t)g->cpu.pool.n_threads;
-  *b = (struct embed){.engine = g, .options = *o, .n_out = o->scores ? 1 : (int)g->model.hp.n_embd};
+  *b = (struct embed){.engine = g, .options = *o, .n_out = o->scores ? 1 : embed_width(&g->model, o->of)};
   if (!v) return err_set(e, ERR_DATA, "the model file holds no vocabulary");
   if (o->scores && g->model.hp.n_labels < 1) return err_set(e, ERR_DATA, "not supported: scores; the model has no ranker's head");
   if (o->prompt.len > EMBED_PROMPT)
     return err_set(e, ERR_USAGE, "a prompt of %zu bytes, at most %d are allowed", o->prompt.len, EMBED_PROMPT);
   const bool split = o->window || o->sentences;
-  b->max_lines = o->pooling == POOL_NONE ? EMBED_WIDE : EMBED_LINES;
-  b->fill = split ? EMBED_FILL / 16 : EMBED_FILL;
+  const bool wide = o->pooling == POOL_NONE && o->of != POOL_SPARSE;
+  b->max_lines = wide ? EMBED_WIDE : EMBED_LINES;
+  b->fill = split || wide ? EMBED_FILL / 16 : EMBED_FILL;
   b->max_texts = o->sentences ? EMBED_FILL / 32 + EMBED_PARTS : EMBED_LINES;
   b->max_pieces = split ? EMBED_FILL / 8 + EMBED_PARTS : EMBED_LINES;
-  const size_t floats = (size_t)b->n_out * (size_t)(o->pooling == POOL_NONE ? (int)context * EMBED_WIDE : b->max_pieces);
+  const size_t floats = (size_t)b->n_out * (o->pooling == POOL_NONE ? context * (size_t)b->max_lines : (size_t)b->max_pieces);
   const size_t once = embed_scratch_bytes(v, EMBED_LINE), each = embed_scratch_bytes(v, EMBED_SHORT);
   const size_t ids = embed_ids_bytes(v, 4 * EMBED_FILL + EMBED_LINE, 0) + (size_t)b->max_texts * embed_ids_bytes(v, 0, (int)o->prompt.len);
   const size_t slots = (size_t)g->options.n_sequences * (context * 8 + (size_t)b->n_out * 8 + sizeof(struct embed_slot) + 64);
@@ -270,10 +282,10 @@ static void embed_digest(const struct gguf *g, uint8_t digest[32]) {
 static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *a, struct bk_error *e) {
   const struct embed_options *o = &b->options;
   const struct engine *g = b->engine;
-  const int32_t settings[] = {1, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
-                              b->n_out};
+  const int32_t settings[] = {2, o->pooling, o->cut, o->window, o->overlap, g->options.n_context, g->options.kv, g->options.exact,
+                              b->n_out, o->scores, o->type, o->n_front, o->n_back};
   uint8_t digest[32];
-  if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--pooling none goes without --cache");
+  if (o->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--cache keeps one vector of a text, not one of every token");
   if (g->model.n_loras) return err_set(e, ERR_USAGE, "--lora goes without --cache");
   b->kept = ARENA_NEW(a, char, EMBED_KEPT + sizeof(float) * (size_t)b->n_out);
   if (!b->kept) return err_set(e, ERR_OS, "no memory for a vector of the cache");
@@ -282,6 +294,8 @@ static bool embed_use_cache(struct embed *b, struct cache *cache, struct arena *
   b->key = hash_sha256_init();
   hash_sha256_update(&b->key, (struct str){(const char *)digest, sizeof digest});
   hash_sha256_update(&b->key, (struct str){(const char *)settings, sizeof settings});
+  hash_sha256_update(&b->key, (struct str){(const char *)o->front, sizeof *o->front * (size_t)o->n_front}); // holds a ranker's query,
+  hash_sha256_update(&b->key, (struct str){(const char *)o->back, sizeof *o->back * (size_t)o->n_back}); // or the prompt does
   hash_sha256_update(&b->key, o->prompt);
   hash_sha256_update(&b->key, (struct str){"", 1});
   return true;
@@ -600,35 +614,52 @@ static void embed_frame(const struct vocab *v, struct embed_options *o) { // as 
   o->n_back = pieces || v->add_eos;
 }
 
-/* What a model wants in front of a text, by name: the file's own, which `bodkin convert` takes from the folder's
- * config_sentence_transformers.json, else what the model's authors publish, by the file's general.name. */
-static bool embed_prompt(const struct gguf *g, struct str name, struct str *out, struct bk_error *e) {
-  static const struct {
-    const char *model, *name, *text;
-  } known[] = {
-    {"e5-", "query", "query: "}, {"e5-", "passage", "passage: "}, {"nomic-embed-", "query", "search_query: "},
-    {"nomic-embed-", "passage", "search_document: "}, {"nomic-embed-", "clustering", "clustering: "},
-    {"nomic-embed-", "classification", "classification: "},
-    {"bge-", "query", "Represent this sentence for searching relevant passages: "}, {"bge-", "passage", ""},
-    {"qwen3-embedding-", "query", "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"},
-    {"qwen3-embedding-", "passage", ""}, {"embeddinggemma-", "query", "task: search result | query: "},
-    {"embeddinggemma-", "passage", "title: none | text: "}};
-  struct str key = STR("embedding.prompt."), model = STR_NONE;
+#define EMBED_SENTENCE "Represent this sentence for searching relevant passages: "
+#define EMBED_CHINESE "\xE4\xB8\xBA\xE8\xBF\x99\xE4\xB8\xAA\xE5\x8F\xA5\xE5\xAD\x90\xE7\x94\x9F\xE6\x88\x90\xE8\xA1\xA8\xE7\xA4\xBA" \
+  "\xE4\xBB\xA5\xE7\x94\xA8\xE4\xBA\x8E\xE6\xA3\x80\xE7\xB4\xA2\xE7\x9B\xB8\xE5\x85\xB3\xE6\x96\x87\xE7\xAB\xA0\xEF\xBC\x9A"
+#define EMBED_INSTRUCT "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+static const char *const embed_prompt_names[] = {"query", "passage", "clustering", "classification"};
+static const struct {
+  const char *model, *texts[ARRAY_LEN(embed_prompt_names)];
+} embed_prompts[] = { // as the models' authors publish them; the first that fits counts
+  {"e5-mistral-", {EMBED_INSTRUCT " ", ""}}, {"e5-large-instruct", {EMBED_INSTRUCT " ", ""}}, {"e5-", {"query: ", "passage: "}},
+  {"nomic-embed-", {"search_query: ", "search_document: ", "clustering: ", "classification: "}}, {"bge-m3", {"", ""}},
+  {"bge-large-zh", {EMBED_CHINESE, ""}}, {"bge-base-zh", {EMBED_CHINESE, ""}}, {"bge-small-zh", {EMBED_CHINESE, ""}},
+  {"bge-", {EMBED_SENTENCE, ""}}, {"mxbai-embed-", {EMBED_SENTENCE, ""}}, {"arctic-embed-m-v2", {"query: ", ""}},
+  {"arctic-embed-l-v2", {"query: ", ""}}, {"arctic-embed-", {EMBED_SENTENCE, ""}}, {"gte-qwen2-", {EMBED_INSTRUCT " ", ""}},
+  {"qwen3-embedding-", {EMBED_INSTRUCT, ""}}, {"embeddinggemma-", {"task: search result | query: ", "title: none | text: "}}};
+
+/* Of a model of that general.name. NULL: nobody has published one. */
+static const char *embed_known_prompt(struct str model, struct str name) {
   char text[128];
-  snprintf(text, sizeof text, STR_FMT STR_FMT, STR_ARG(key), (int)(name.len > 64 ? 64 : name.len), name.ptr);
-  if (gguf_get_string(g, str_from(text), out, e)) return true;
-  if (str_is(name, "passage") && gguf_get_string(g, STR("embedding.prompt.document"), out, e)) return true;
-  gguf_string(gguf_find(g, STR("general.name")), &model);
+  int at = 0;
   snprintf(text, sizeof text, "-" STR_FMT, (int)(model.len > 100 ? 100 : model.len), model.ptr ? model.ptr : "");
   for (char *p = text; *p; p++)
     if (*p == ' ' || *p == '_' || *p == '/') *p = '-';
-  for (int i = 0; i < ARRAY_LEN(known) && !e->code; i++)
-    for (const char *p = text; str_is(name, known[i].name) && (p = strchr(p, '-')) != NULL;)
-      if (str_eq_any_case(str_slice(str_from(++p), 0, strlen(known[i].model)), str_from(known[i].model))) {
-        *out = str_from(known[i].text);
-        return true;
-      }
-  return err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
+  while (at < ARRAY_LEN(embed_prompt_names) && !str_is(name, embed_prompt_names[at])) at++;
+  for (int i = 0; i < ARRAY_LEN(embed_prompts) && at < ARRAY_LEN(embed_prompt_names); i++)
+    for (const char *p = text; (p = strchr(p, '-')) != NULL;) {
+      struct str part = str_from(embed_prompts[i].model);
+      if (str_eq_any_case(str_slice(str_from(++p), 0, part.len), part)) return embed_prompts[i].texts[at];
+    }
+  return NULL;
+}
+
+/* What a model wants in front of a text, by name: the file's own, which `bodkin convert` takes from the folder's
+ * config_sentence_transformers.json, else what is published. Some say document, others passage. */
+static bool embed_prompt(const struct gguf *g, struct str name, struct str *out, struct bk_error *e) {
+  const struct str names[] = {name, str_is(name, "passage") ? STR("document") : str_is(name, "document") ? STR("passage") : name};
+  struct str model = STR_NONE;
+  const char *known = NULL;
+  char key[128];
+  for (int i = 0; i < ARRAY_LEN(names); i++) {
+    snprintf(key, sizeof key, "embedding.prompt." STR_FMT, (int)(names[i].len > 64 ? 64 : names[i].len), names[i].ptr);
+    if (gguf_get_string(g, str_from(key), out, e)) return true;
+  }
+  gguf_string(gguf_find(g, STR("general.name")), &model);
+  for (int i = 0; i < ARRAY_LEN(names) && !known; i++) known = embed_known_prompt(model, names[i]);
+  if (known) *out = str_from(known);
+  return (known && !e->code) || err_set(e, ERR_DATA, "the model has no prompt \"" STR_FMT "\": give --prompt TEXT", STR_ARG(name));
 }
 
 /* ---- the public interface: bodkin.h ---- */

@@ -154,6 +154,7 @@ struct embed_writer {
   float *vectors;       // (threads, 2, n_out) one vector as it is given out, and one of a line with many texts
   char *bytes;          // (threads, 4 * n_out)
   double *sums;         // (threads, n_out)
+  struct pool_word *words; // (threads, context) of sparse rows
   int first, n_group;   // the group
   size_t stride;        // bytes of a line in it
   int64_t lines, errors, cut_lines, cut_tokens;
@@ -180,14 +181,35 @@ static const float *embed_of_line(const struct embed_writer *w, const struct emb
   return embed_shape(&w->form, embed_whole(w, l, thread), w->vectors + 2 * (size_t)thread * (size_t)w->embed->n_out);
 }
 
+/* What the words of a line weigh. */
+static void embed_put_words(struct embed_writer *w, const struct embed_line *l, struct buf *out, int thread) {
+  const struct embed *b = w->embed;
+  const struct vocab *v = b->engine->model.vocab;
+  const struct embed_text *t = &b->texts[l->text_at];
+  const struct embed_piece *p = &b->pieces[t->piece];
+  const int32_t without[] = {v->bos, v->eos, v->cls, v->sep, v->pad, v->unk};
+  struct pool_word *words = w->words + (size_t)thread * (size_t)b->engine->options.n_context;
+  const int n = pool_words(t->ids + p->from, p->vector + b->options.n_front, p->n, without, ARRAY_LEN(without), words);
+  for (int k = 0; k < 2; k++) {
+    buf_put(out, k ? STR("],\"values\":[") : STR("\"sparse\":{\"indices\":["));
+    for (int i = 0; i < n; i++) {
+      if (i) buf_byte(out, ',');
+      if (k) embed_put_float(out, words[i].weight);
+      else buf_printf(out, "%d", words[i].id);
+    }
+  }
+  buf_put(out, STR("]}"));
+}
+
 /* A vector of every token, or of every sentence. */
 static void embed_put_many(struct embed_writer *w, const struct embed_line *l, struct buf *out, int thread) {
   const struct embed *b = w->embed;
   const struct embed_text *t = &b->texts[l->text_at];
   float *to = w->vectors + 2 * (size_t)thread * (size_t)b->n_out;
   char *bytes = w->bytes + (size_t)thread * (size_t)b->n_out * 4;
-  for (int i = 0; i < t->tokens && b->options.pooling == POOL_NONE; i++) {
-    if (i) buf_byte(out, ',');
+  const int first = b->options.of == POOL_COLBERT ? b->options.n_front : 0; // whose own vector is the dense one
+  for (int i = first; i < t->tokens && b->options.pooling == POOL_NONE; i++) {
+    if (i > first) buf_byte(out, ',');
     embed_put_numbers(&w->form, embed_shape(&w->form, b->pieces[t->piece].vector + (size_t)i * (size_t)b->n_out, to), out, bytes);
   }
   for (int k = 0; k < l->n_texts && b->options.sentences; k++) {
@@ -220,8 +242,10 @@ static void embed_put_line(struct embed_writer *w, const struct embed_line *line
     return;
   }
   for (int k = 0; k < l->n_texts; k++) cut += b->texts[l->text_at + k].cut;
-  buf_put(out, STR("\"embedding\":"));
-  if (many) {
+  if (b->options.of != POOL_SPARSE) buf_put(out, STR("\"embedding\":"));
+  if (b->options.of == POOL_SPARSE) {
+    embed_put_words(w, l, out, thread);
+  } else if (many) {
     buf_byte(out, '[');
     embed_put_many(w, l, out, thread);
     buf_byte(out, ']');
@@ -344,7 +368,8 @@ static bool embed_writer_open(struct embed_writer *w, struct embed *b, const str
   w->cap = (4 << 20) + vector; // and what one line may come to
   if (b->options.sentences) w->cap += vector * EMBED_PARTS;
   else if (b->options.pooling == POOL_NONE) w->cap += vector * (size_t)b->engine->options.n_context;
-  w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 20 + 4096, e);
+  const size_t words = b->options.of == POOL_SPARSE ? threads * (size_t)b->engine->options.n_context : 0;
+  w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 20 + words * sizeof *w->words + 4096, e);
   struct arena a = w->memory;
   if (!a.beg) return false;
   w->text = arena_raw(&a, w->cap, 1, 64);
@@ -352,7 +377,8 @@ static bool embed_writer_open(struct embed_writer *w, struct embed *b, const str
   w->vectors = arena_raw(&a, 2 * threads * n, sizeof *w->vectors, 64);
   w->bytes = arena_raw(&a, threads * n, 4, 64);
   w->sums = arena_raw(&a, threads * n, sizeof *w->sums, 64);
-  return (w->text && w->size && w->vectors && w->bytes && w->sums) || err_set(e, ERR_OS, "no memory for vectors to be written");
+  w->words = arena_raw(&a, words, sizeof *w->words, 64);
+  return (w->text && w->size && w->vectors && w->bytes && w->sums && w->words) || err_set(e, ERR_OS, "no memory for vectors to be written");
 }
 
 static void embed_writer_close(struct embed_writer *w) { os_release(w->memory); }

@@ -1,16 +1,23 @@
 /* engine.c -- many sequences, one machine. Requests are admitted when the pages of their whole length are free, so an
  * admitted one always ends; every step runs one row of each sequence that generates and pieces of the prompts that wait.
  *
+ * A step is one batch that all threads share, each taking parts of every operation. Where nothing is generated and many
+ * sequences wait, it is many small batches, and each thread takes whole ones: nobody waits for anybody, and a batch stays
+ * in the cache of its core. The bits are the same.
+ *
  * Owns the model, its memory and its threads. One thread drives it: engine_step is never entered twice.
  * SPDX-License-Identifier: MIT */
+
+enum engine_lanes { LANES_NONE, LANES_ENCODER, LANES_ANY }; // whose threads may take batches of their own: it takes scratch for each
 
 struct engine_options {
   int n_threads;         // 0: as many as the machine gives
   int n_context;         // positions of one sequence; 0: min(model's, 4096)
   int n_sequences;       // at once; 0: 1
   int chunk;             // most rows of one prompt in a step; 0: ENGINE_ROWS
-  int rows;              // most rows of a step that holds several sequences; 0: what the tape was planned for
+  int rows;              // most rows of a batch that holds several sequences; 0: ENGINE_LANE_ROWS, or what the tape was planned for
   int n_positions;       // of all sequences that look back, together; 0: n_sequences whole contexts
+  enum engine_lanes lanes;
   enum kv_type kv;
   bool exact;            // float32 activations, keys and values
   bool has_isa;
@@ -19,7 +26,12 @@ struct engine_options {
   const char *const *loras; // see struct model_options
 };
 
-enum { ENGINE_ROWS = 256 }; // rows of a step at most, unless a model looks both ways and has a longer context
+enum {
+  ENGINE_ROWS = 256,   // of a batch at most, unless a model looks both ways and has a longer context
+  ENGINE_LANE_ROWS = 128, // of one that holds several sequences, on a lane, if nobody says
+  ENGINE_BATCHES = 16, // of a step on lanes
+  ENGINE_SEQUENCES = 64 // of a batch of a model that looks both ways
+};
 
 enum request_state { REQUEST_NEW, REQUEST_WAITING, REQUEST_RUNNING, REQUEST_DONE };
 
@@ -37,24 +49,35 @@ struct request {
   int n_done;            // positions computed
   int steps, max_rows;   // steps it took part in, most rows one of them held
   enum request_state state;
+  bool over;             // nothing comes behind what was computed
   bool keep;             // its pages stay its own when it is done, for a longer sequence with the same beginning
   int *pages, n_pages;   // taken while it runs; NULL: none
   struct request *next;  // in the order of arrival
 };
 
+struct engine_batch {
+  struct batch rows;
+  struct request **owner;    // (n_segments)
+  int n_pages;               // of all sequences of a model that looks both ways
+};
+
 struct engine {
   struct model model;
   struct kv kv;
-  struct cpu cpu;
+  struct cpu cpu;            // all threads
+  struct cpu *lanes;         // (n_lanes) each thread alone
+  int n_lanes;
   struct engine_options options;
   struct arena memory;   // as reserved
   struct arena tables;   // what is left of it
   struct request *first, *last;
-  int32_t *token, *position, *type; // (rows) of the step; rows: most the tape was planned for
+  int32_t *token, *position, *type; // (rows of a step)
   int *segment, *out;
   struct batch_segment *segments;
-  struct request **owner;    // (rows) of a segment
-  float *hidden;             // (n_embd) one row, normed
+  struct request **owner;    // (rows of a step) of a segment
+  struct engine_batch *batches; // (ENGINE_BATCHES) of the step
+  int n_batches, n_rows;
+  int *pages;                // (kv.n_pages) 0, 1, ...: those of a lane lie together
   int *page_lists;           // (n_sequences, max_pages)
   struct request **slot;     // (n_sequences) who has that page list
   double load_seconds;
@@ -65,30 +88,41 @@ struct engine_plan {         // bytes
   size_t mapped, packed, tables, keys_values, scratch, total;
 };
 
-/* Pages there are: of whole contexts or as options have it; where a sequence takes one step and no more, of as many as fit one. */
-static int engine_n_pages(const struct engine *g) {
-  const int n = g->options.n_sequences, one = kv_pages_for(g->options.n_context), whole = n * one;
-  const int positions = g->model.hp.causal ? g->options.n_positions : g->model.tape.max_rows, some = positions / KV_PAGE + n;
-  return !positions || some > whole ? whole : some < one ? one : some;
-}
-
 static int engine_rows(const struct engine *g) { return g->model.tape.max_rows; }
 
 static int engine_max_pages(const struct engine *g) { return kv_pages_for(g->options.n_context); }
 
-static size_t engine_scratch_bytes(const struct engine *g, int n_threads) {
+/* Where a sequence is computed in one batch and its pages are then nobody's, those of a batch. */
+static int engine_lane_pages(const struct engine *g) { return kv_pages_for(engine_rows(g)) + ENGINE_SEQUENCES; }
+
+/* Pages there are: of whole contexts or as options have it. */
+static int engine_n_pages(const struct engine *g) {
+  const int n = g->options.n_sequences, one = engine_max_pages(g), whole = n * one, some = g->options.n_positions / KV_PAGE + n;
+  if (!g->model.hp.causal) return engine_lane_pages(g) * (g->n_lanes ? g->n_lanes : 1);
+  return !g->options.n_positions || some > whole ? whole : some < one ? one : some;
+}
+
+static int engine_step_rows(const struct engine *g) {
+  return g->n_lanes ? g->options.rows * ENGINE_BATCHES + engine_rows(g) * g->n_lanes : engine_rows(g);
+}
+
+static size_t engine_cpu_bytes(const struct engine *g, int n_threads) {
   const struct tape *t = &g->model.tape;
   return t->scratch_bytes + t->panel_bytes + (size_t)n_threads * (cpu_thread_bytes(t, engine_max_pages(g)) + 64) +
-         cpu_parts_bytes(t, engine_max_pages(g), n_threads) +
-         cpu_pairs_bytes(t) + (size_t)(2 * t->n_ops + 16) * 64 + (size_t)engine_rows(g) * 96 +
-         (size_t)g->model.hp.n_embd * sizeof(float) +
+         cpu_parts_bytes(t, engine_max_pages(g), n_threads) + cpu_pairs_bytes(t) + (size_t)(2 * t->n_ops + 16) * 64 +
+         sizeof(struct cpu) + (16 << 10);
+}
+
+static size_t engine_scratch_bytes(const struct engine *g) {
+  return engine_cpu_bytes(g, g->options.n_threads) + engine_cpu_bytes(g, 1) * (size_t)g->n_lanes + (size_t)engine_step_rows(g) * 96 +
+         ENGINE_BATCHES * sizeof(struct engine_batch) + (size_t)engine_n_pages(g) * sizeof(int) +
          (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 3 * sizeof(int) + (64 << 10);
 }
 
 static struct engine_plan engine_plan(const struct engine *g) {
   struct engine_plan p = {.mapped = g->model.kept_mapped_bytes, .packed = g->model.packed_bytes, .tables = g->model.tables_bytes,
                           .keys_values = g->kv.page_bytes * (size_t)engine_n_pages(g),
-                          .scratch = engine_scratch_bytes(g, g->options.n_threads)};
+                          .scratch = engine_scratch_bytes(g)};
   p.total = p.mapped + p.packed + p.tables + p.keys_values + p.scratch;
   return p;
 }
@@ -121,22 +155,28 @@ static bool engine_layout(struct engine *g, struct bk_error *e) {
 static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_error *e) {
   struct engine_options *o = &g->options;
   int max_pages = engine_max_pages(g);
+  struct arena *a = &g->tables;
   if (!kv_reserve(&g->kv, engine_n_pages(g), &g->tables, e)) return false;
-  const size_t rows = (size_t)engine_rows(g);
-  g->token = ARENA_NEW(&g->tables, int32_t, rows);
-  g->position = ARENA_NEW(&g->tables, int32_t, rows);
-  g->type = ARENA_NEW(&g->tables, int32_t, rows);
-  g->segment = ARENA_NEW(&g->tables, int, rows);
-  g->out = ARENA_NEW(&g->tables, int, rows);
-  g->segments = ARENA_NEW(&g->tables, struct batch_segment, rows);
-  g->owner = ARENA_NEW(&g->tables, struct request *, rows);
-  g->hidden = ARENA_NEW(&g->tables, float, (size_t)g->model.hp.n_embd);
-  g->page_lists = ARENA_NEW(&g->tables, int, (size_t)o->n_sequences * (size_t)max_pages);
-  g->slot = ARENA_NEW(&g->tables, struct request *, (size_t)o->n_sequences);
-  if (!g->token || !g->position || !g->type || !g->hidden || !g->segment || !g->out || !g->segments || !g->owner || !g->page_lists ||
-      !g->slot)
+  const size_t rows = (size_t)engine_step_rows(g);
+  g->token = ARENA_NEW(a, int32_t, rows);
+  g->position = ARENA_NEW(a, int32_t, rows);
+  g->type = ARENA_NEW(a, int32_t, rows);
+  g->segment = ARENA_NEW(a, int, rows);
+  g->out = ARENA_NEW(a, int, rows);
+  g->segments = ARENA_NEW(a, struct batch_segment, rows);
+  g->owner = ARENA_NEW(a, struct request *, rows);
+  g->batches = ARENA_NEW(a, struct engine_batch, ENGINE_BATCHES);
+  g->pages = ARENA_NEW(a, int, (size_t)g->kv.n_pages);
+  g->page_lists = ARENA_NEW(a, int, (size_t)o->n_sequences * (size_t)max_pages);
+  g->slot = ARENA_NEW(a, struct request *, (size_t)o->n_sequences);
+  g->lanes = ARENA_NEW(a, struct cpu, (size_t)g->n_lanes);
+  if (!g->token || !g->position || !g->type || !g->segment || !g->out || !g->segments || !g->owner || !g->batches || !g->pages ||
+      !g->page_lists || !g->slot || !g->lanes)
     return err_set(e, ERR_OS, "no memory for the engine's tables");
-  return cpu_open(&g->cpu, kern, o->exact, o->n_threads, max_pages, &g->model.tape, &g->kv, &g->tables, e);
+  for (int i = 0; i < g->kv.n_pages; i++) g->pages[i] = i;
+  for (int i = 0; i < g->n_lanes; i++)
+    if (!cpu_open(&g->lanes[i], kern, o->exact, 1, max_pages, &g->model.tape, &g->kv, a, e)) return false;
+  return cpu_open(&g->cpu, kern, o->exact, o->n_threads, max_pages, &g->model.tape, &g->kv, a, e);
 }
 
 static void engine_close(struct engine *g) {
@@ -157,6 +197,8 @@ static bool engine_defaults(struct engine *g, const struct kern **kern, struct b
   if (o->n_sequences <= 0) o->n_sequences = 1;
   if (o->n_sequences > ENGINE_ROWS) o->n_sequences = ENGINE_ROWS;
   if (o->chunk <= 0 || o->chunk > ENGINE_ROWS || !g->model.hp.causal) o->chunk = engine_rows(g);
+  g->n_lanes = o->lanes == LANES_ANY || (o->lanes == LANES_ENCODER && !g->model.hp.causal) ? o->n_threads : 0;
+  if (o->rows <= 0 && g->n_lanes) o->rows = ENGINE_LANE_ROWS;
   if (o->rows <= 0 || o->rows > engine_rows(g)) o->rows = engine_rows(g);
   if (o->exact) o->kv = KV_F32;
   o->n_context = g->model.n_context;
@@ -172,7 +214,7 @@ static bool engine_open(struct engine *g, const char *path, const struct engine_
   if (!model_open(&g->model, path, &inside, e)) return false;
   if (!engine_defaults(g, &kern, e)) goto fail;
   size_t lists = (size_t)g->options.n_sequences * (size_t)engine_max_pages(g) * 64 + (size_t)g->model.hp.n_layer * 256;
-  g->memory = os_reserve(engine_scratch_bytes(g, g->options.n_threads) + lists + (1 << 20), e);
+  g->memory = os_reserve(engine_scratch_bytes(g) + lists + (1 << 20), e);
   if (!g->memory.beg) goto fail;
   g->tables = g->memory;
   if (engine_layout(g, e)) return true;
@@ -212,6 +254,7 @@ static bool engine_submit(struct engine *g, struct request *r, struct bk_error *
   if (r->logits && g->model.tape.result == VALUE_NONE) return err_set(e, ERR_DATA, "not supported: logits; the model makes vectors");
   r->n_ids = r->n_prompt;
   r->steps = r->max_rows = 0;
+  r->over = false;
   if (!r->pages) r->n_done = 0; // with pages kept, n_done positions of this very prompt are in them
   if (r->n_done >= r->n_prompt) r->n_done = r->n_prompt - 1;
   r->state = r->pages ? REQUEST_RUNNING : REQUEST_WAITING;
@@ -225,7 +268,7 @@ static bool engine_submit(struct engine *g, struct request *r, struct bk_error *
 static void engine_admit(struct engine *g) {
   for (struct request *r = g->first; r; r = r->next) {
     if (r->state != REQUEST_WAITING) continue;
-    int slot = 0, need = kv_pages_for(r->keep ? g->options.n_context : r->n_max);
+    int slot = 0, need = g->model.hp.causal ? kv_pages_for(r->keep ? g->options.n_context : r->n_max) : 0;
     while (slot < g->options.n_sequences && g->slot[slot]) slot++;
     if (slot == g->options.n_sequences) return;
     int *pages = g->page_lists + (size_t)slot * (size_t)engine_max_pages(g);
@@ -259,80 +302,148 @@ static bool engine_wants(const struct request *r, int position) {
   return position >= r->n_prompt - 1 || (r->wanted && r->wanted[position]);
 }
 
+/* An empty batch behind those of the step. */
+static struct engine_batch *engine_batch(struct engine *g) {
+  struct engine_batch *p = &g->batches[g->n_batches++];
+  const int at = g->n_rows;
+  p->rows = (struct batch){.token = g->token + at, .position = g->position + at, .type = g->type + at, .segment = g->segment + at,
+                           .segments = g->segments + at, .out = g->out + at};
+  p->owner = g->owner + at;
+  p->n_pages = 0;
+  return p;
+}
+
+/* Rows of a running sequence into the last batch, at most `most` of which it then has. False: they do not fit. */
+static bool engine_add(struct engine *g, struct engine_batch *p, struct request *r, int most) {
+  struct batch *b = &p->rows;
+  const bool whole = !g->model.hp.causal;
+  const int left = r->n_ids - r->n_done, room = most - b->n_rows, base = g->n_rows - b->n_rows, pages = whole ? kv_pages_for(left) : 0;
+  int n = left < room ? left : room;
+  if (n > g->options.chunk) n = g->options.chunk;
+  if (n <= 0 || (n < left && whole) || p->n_pages + pages > engine_lane_pages(g) || g->n_rows + n > engine_step_rows(g)) return false;
+  p->owner[b->n_segments] = r;
+  g->segments[base + b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, whole ? NULL : r->pages};
+  for (int i = 0; i < n; i++) {
+    const int row = b->n_rows + i, position = r->n_done + i;
+    g->token[base + row] = r->ids[position];
+    g->position[base + row] = position;
+    g->type[base + row] = r->types && position < r->n_prompt ? r->types[position] : 0;
+    g->segment[base + row] = b->n_segments;
+    if (r->logits && engine_wants(r, position)) g->out[base + b->n_out++] = row;
+  }
+  p->n_pages += pages;
+  b->n_segments++;
+  b->n_rows += n;
+  g->n_rows += n;
+  return true;
+}
+
 /* Rows of every running sequence: the one token of those that generate first, then pieces of prompts in order. */
-static void engine_batch(struct engine *g, struct batch *b) {
-  *b = (struct batch){.token = g->token, .position = g->position, .type = g->type, .segment = g->segment, .segments = g->segments,
-                      .out = g->out};
+static void engine_one_batch(struct engine *g) {
+  struct engine_batch *p = engine_batch(g);
   for (int prompts = 0; prompts < 2; prompts++)
-    for (struct request *r = g->first; r; r = r->next) {
-      int left = r->n_ids - r->n_done, room = (b->n_rows ? g->options.rows : engine_rows(g)) - b->n_rows;
-      if (r->state != REQUEST_RUNNING || (r->n_done >= r->n_prompt) == (prompts == 1)) continue;
-      int n = left < room ? left : room;
-      if (n > g->options.chunk) n = g->options.chunk;
-      if (n <= 0 || (n < left && !g->model.hp.causal)) continue;
-      g->owner[b->n_segments] = r;
-      g->segments[b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, r->pages};
-      for (int i = 0; i < n; i++) {
-        int row = b->n_rows + i;
-        g->token[row] = r->ids[r->n_done + i];
-        g->position[row] = r->n_done + i;
-        g->type[row] = r->types && r->n_done + i < r->n_prompt ? r->types[r->n_done + i] : 0;
-        g->segment[row] = b->n_segments;
-        if (r->logits && engine_wants(r, r->n_done + i)) g->out[b->n_out++] = row;
-      }
-      b->n_segments++;
-      b->n_rows += n;
-    }
+    for (struct request *r = g->first; r; r = r->next)
+      if (r->state == REQUEST_RUNNING && (r->n_done >= r->n_prompt) == (prompts == 0))
+        engine_add(g, p, r, p->rows.n_rows ? g->options.rows : engine_rows(g));
+}
+
+/* Prompts in order, so many rows in a batch that there is one for each lane. False: too few, or something is generated. */
+static bool engine_lane_batches(struct engine *g) {
+  int64_t total = 0;
+  for (struct request *r = g->first; r; r = r->next) {
+    if (r->state != REQUEST_RUNNING) continue;
+    if (r->n_max > r->n_prompt) return false;
+    total += r->n_prompt - r->n_done < g->options.chunk ? r->n_prompt - r->n_done : g->options.chunk;
+  }
+  const int64_t share = (total + g->n_lanes - 1) / g->n_lanes;
+  const int most = share < g->options.rows ? (int)share : g->options.rows;
+  struct engine_batch *p = engine_batch(g);
+  for (struct request *r = g->first; r; r = r->next) {
+    if (r->state != REQUEST_RUNNING || engine_add(g, p, r, p->rows.n_rows ? most : engine_rows(g))) continue;
+    if (g->n_batches == ENGINE_BATCHES) break;
+    p = engine_batch(g);
+    if (engine_add(g, p, r, engine_rows(g))) continue;
+    g->n_batches--; // the step is full
+    break;
+  }
+  return g->n_rows > 0 && g->n_batches >= g->n_lanes;
 }
 
 /* Hands the logits of one row to its request; the last position there is may bring a further token. */
-static void engine_answer(struct engine *g, int row, const float *logits) {
-  struct request *r = g->owner[g->segment[row]];
-  int position = g->position[row];
-  if (r->state != REQUEST_RUNNING) return;
+static void engine_answer(struct request *r, int position, const float *logits, int n_vocab) {
+  if (r->over) return;
   int32_t next = r->logits(r, position, logits);
   if (position != r->n_ids - 1) return;
-  if (next >= 0 && next < g->model.hp.n_vocab && r->n_ids < r->n_max) r->ids[r->n_ids++] = next;
+  if (next >= 0 && next < n_vocab && r->n_ids < r->n_max) r->ids[r->n_ids++] = next;
   else next = -1;
-  if (next < 0 || r->n_ids == r->n_max) engine_finish(g, r); // the last token's own logits are nobody's question
+  r->over = next < 0 || r->n_ids == r->n_max; // the last token's own logits are nobody's question
 }
 
 /* Hands the rows of one request to its pool. */
-static void engine_pool(struct engine *g, const struct batch_segment *s, struct request *r) {
+static void engine_pool(struct engine *g, struct cpu *c, const struct batch_segment *s, struct request *r) {
   const struct tape *t = &g->model.tape;
   for (int i = 0; i < s->n_rows && r->pool; i++) {
     if (!pool_wants(r->pool, s->position + i, r->n_prompt)) continue;
-    const float *x = cpu_row(&g->cpu, pool_value(r->pool, t), s->row + i);
+    const float *x = cpu_row(c, pool_value(r->pool, t), s->row + i);
     if (r->pool->of == POOL_HIDDEN && t->hidden_norm.eps > 0) {
-      cpu_norm(g->cpu.kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, g->hidden);
-      x = g->hidden;
+      float *normed = cpu_scratch(c, 0, CPU_ROW);
+      cpu_norm(c->kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, normed);
+      x = normed;
     }
     pool_row(r->pool, x);
   }
 }
 
+/* Runs a batch of the step on a lane, or, where it is the only one, on all threads, and hands out what comes of it. */
+static void engine_run(struct engine *g, struct cpu *c, struct engine_batch *p, int lane) {
+  const struct batch *b = &p->rows;
+  struct batch_segment *segments = g->segments + (b->segments - g->segments);
+  const int *pages = g->pages + (size_t)lane * (size_t)engine_lane_pages(g);
+  for (int i = 0; i < b->n_segments && !g->model.hp.causal; i++) {
+    segments[i].pages = pages;
+    pages += kv_pages_for(segments[i].n_rows);
+  }
+  cpu_run(c, b);
+  for (int i = 0; i < b->n_segments; i++) engine_pool(g, c, &segments[i], p->owner[i]);
+  for (int i = 0; i < b->n_out; i += HEAD_ROWS) {
+    const int n = b->n_out - i < HEAD_ROWS ? b->n_out - i : HEAD_ROWS;
+    size_t stride;
+    const float *logits = cpu_run_head(c, i, n, &stride);
+    for (int k = 0; k < n; k++) {
+      const int row = b->out[i + k];
+      engine_answer(p->owner[b->segment[row]], b->position[row], logits + stride * (size_t)k, (int)g->model.hp.n_vocab);
+    }
+  }
+}
+
+static void engine_run_lane(void *context, int phase, int chunk, int thread) {
+  struct engine *g = context;
+  (void)phase;
+  engine_run(g, &g->lanes[thread], &g->batches[chunk], thread);
+}
+
 /* One step of all that runs. Returns false when nothing is left to do. */
 static bool engine_step(struct engine *g) {
-  struct batch b;
+  g->n_batches = g->n_rows = 0;
   engine_admit(g);
-  engine_batch(g, &b);
-  if (b.n_rows == 0) return false;
-  cpu_run(&g->cpu, &b);
-  for (int i = 0; i < b.n_segments; i++) {
-    struct request *r = g->owner[i];
-    engine_pool(g, &g->segments[i], r);
-    r->n_done += g->segments[i].n_rows;
-    r->steps++;
-    if (b.n_rows > r->max_rows) r->max_rows = b.n_rows;
+  if (g->n_lanes && engine_lane_batches(g)) {
+    cpu_pool_run(&g->cpu.pool, 1, &g->n_batches, engine_run_lane, g);
+  } else {
+    g->n_batches = g->n_rows = 0;
+    engine_one_batch(g);
+    if (g->n_rows == 0) return false;
+    engine_run(g, &g->cpu, g->batches, 0);
   }
-  for (int i = 0; i < b.n_out; i += HEAD_ROWS) {
-    int n = b.n_out - i < HEAD_ROWS ? b.n_out - i : HEAD_ROWS;
-    size_t stride;
-    const float *logits = cpu_run_head(&g->cpu, i, n, &stride);
-    for (int k = 0; k < n; k++) engine_answer(g, g->out[i + k], logits + stride * (size_t)k);
+  for (int k = 0; k < g->n_batches; k++) {
+    const struct batch *b = &g->batches[k].rows;
+    for (int i = 0; i < b->n_segments; i++) {
+      struct request *r = g->batches[k].owner[i];
+      r->n_done += b->segments[i].n_rows;
+      r->steps++;
+      if (b->n_rows > r->max_rows) r->max_rows = b->n_rows;
+      if (r->over || (!r->logits && r->n_done == r->n_ids)) engine_finish(g, r); // without a callback it ends with its prompt
+    }
   }
-  for (int i = 0; i < b.n_segments; i++) // a request without a callback ends with its prompt
-    if (!g->owner[i]->logits && g->owner[i]->n_done == g->owner[i]->n_ids) engine_finish(g, g->owner[i]);
   return true;
 }
 
@@ -399,7 +510,7 @@ BK_API struct bk_model *bk_model_open(const char *path, const struct bk_options 
   const struct bk_options *o = options ? options : &defaults;
   struct engine_options inside = {.n_threads = o->threads, .n_context = o->context, .n_sequences = o->sessions, .exact = o->exact != 0,
                                   .kv = o->kv == BK_KV_F32 ? KV_F32 : o->kv == BK_KV_Q8_0 ? KV_Q8 : KV_F16, .memory = o->memory,
-                                  .loras = o->loras};
+                                  .lanes = LANES_ENCODER, .loras = o->loras};
   if (o->isa && !(inside.has_isa = kern_named(str_from(o->isa), &inside.isa))) {
     err_set(e, ERR_USAGE, "not supported: instruction set %s", o->isa);
     return NULL;

@@ -21,7 +21,7 @@ enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TE
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template,
       *config;
-  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache, *pca, *against_precision;
+  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache, *pca, *against_precision, *output;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
   int64_t dimensions, window, overlap, top_n, hierarchical, report, against_exact;
   uint64_t memory;
@@ -84,6 +84,8 @@ static const struct option options_table[] = {
   {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     how far the model is from this one (eval --perplexity, embed --report)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
+  {"output", 0, OPTION_TEXT, OPTION(output), 0, 0,
+   "NAME       dense, colbert: a vector for each token, sparse: weights of words (embed)"},
   {"pooling", 0, OPTION_TEXT, OPTION(pooling), 0, 0,
    "NAME      mean, cls, last, or none: one for each token; default: the model's (embed)"},
   {"normalize", 0, OPTION_TEXT, OPTION(normalize), 0, 0, "NAME    l2 or none; default l2, of token vectors none (embed)"},
@@ -97,7 +99,8 @@ static const struct option options_table[] = {
   {"hierarchical", 0, OPTION_FLAG, OPTION(hierarchical), 0, 0, "     a vector for every sentence, and their mean for the line (embed)"},
   {"prompt", 0, OPTION_TEXT, OPTION(prompt), 0, 0, "TEXT       in front of every line (embed)"},
   {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
-  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0, "FILE[=SIZE] vectors kept between runs, at most SIZE, 256M if none is given (embed)"},
+  {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0,
+   "FILE[=SIZE] vectors and scores kept between runs, at most SIZE, 256M if none is given (embed, rerank)"},
   {"pca", 0, OPTION_TEXT, OPTION(pca), 0, 0, "FILE          a projection of the vectors: safetensors with components, mean (embed)"},
   {"report", 0, OPTION_FLAG, OPTION(report), 0, 0, "           instead of vectors what they are like (embed)"},
   {"against-precision", 0, OPTION_TEXT, OPTION(against_precision), 0, 0, "NAME  how far the vectors are from those of it (embed --report)"},
@@ -252,7 +255,9 @@ static bool main_engine_options(const struct options *o, struct engine_options *
 static bool main_load(const struct options *o, struct engine *g, struct bk_error *e) {
   struct engine_options options;
   const char *path;
-  return main_engine_options(o, &options, e) && main_model_path(o, &path, e) && engine_open(g, path, &options, e) && engine_load(g, e);
+  if (!main_engine_options(o, &options, e) || !main_model_path(o, &path, e)) return false;
+  if (o->test && str_is(str_from(o->test), "embed")) options.lanes = LANES_ANY;
+  return engine_open(g, path, &options, e) && engine_load(g, e);
 }
 
 static bool main_flush(struct bk_error *e) {
@@ -758,8 +763,10 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
       !main_choice("precision", o->precision, main_precisions, &precision, e))
     return false;
   *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
-                           o->normalize || how->pooling != POOL_NONE ? length == 0 : false, (int)g->model.hp.n_embd, NULL, NULL};
-  if (o->pca && how->pooling == POOL_NONE) return err_set(e, ERR_USAGE, "--pooling none goes without --pca");
+                           o->normalize || how->pooling != POOL_NONE || how->of ? length == 0 : false,
+                           embed_width(&g->model, how->of), NULL, NULL};
+  if (o->pca && how->pooling == POOL_NONE)
+    return err_set(e, ERR_USAGE, "--pca is for one vector of a line: it goes with neither --pooling none nor --output");
   if (o->pca && !pca_open(&pca, o->pca, f->n, e)) return false;
   if (o->pca) f->pca = &pca, f->n = pca.k;
   if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the vectors have %d", (long long)o->dimensions, f->n);
@@ -777,6 +784,23 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
   return copy || err_set(e, ERR_OS, "%s: no memory", o->ranges);
 }
 
+/* What --output says, and what goes with it. */
+static bool main_embed_output(const struct options *o, const struct model *m, struct embed_options *how, struct bk_error *e) {
+  static const char *const outputs[] = {"dense", "colbert", "sparse", NULL}; // as enum pool_rows has them
+  int of;
+  if (!main_choice("output", o->output, outputs, &of, e) || of == POOL_HIDDEN) return !e->code;
+  how->of = (enum pool_rows)of;
+  how->pooling = POOL_NONE;
+  if (!embed_width(m, how->of))
+    return err_set(e, ERR_DATA, "not supported: --output %s: the model file has no %s.weight", o->output, o->output);
+  if (o->format && strcmp(o->format, "jsonl") != 0)
+    return err_set(e, ERR_DATA, "not supported: --output %s with --format %s; jsonl is", o->output, o->format);
+  if (o->pooling || o->window || o->overlap || o->hierarchical || o->cache)
+    return err_set(e, ERR_USAGE, "--output %s goes with none of --pooling, --window, --overlap, --hierarchical, --cache", o->output);
+  return of != POOL_SPARSE || !(o->dimensions || o->precision || o->normalize || o->ranges) ||
+         err_set(e, ERR_USAGE, "--output sparse goes with none of --dimensions, --precision, --ranges, --normalize");
+}
+
 static bool main_embed_options(const struct options *o, const struct engine *g, struct embed_options *how, struct bk_error *e) {
   static const char *const poolings[] = {"none", "mean", "cls", "last", NULL}; // as enum pooling has them
   int pooling = (int)pool_kind(&g->model.hp);
@@ -784,7 +808,7 @@ static bool main_embed_options(const struct options *o, const struct engine *g, 
   if (o->pooling && !main_choice("pooling", o->pooling, poolings, &pooling, e)) return false;
   *how = (struct embed_options){.pooling = (enum pooling)pooling, .window = (int)o->window, .overlap = (int)o->overlap,
                                 .sentences = o->hierarchical != 0, .prompt = str_from(o->prompt)};
-  if (!main_cut(o, &how->cut, e)) return false;
+  if (!main_cut(o, &how->cut, e) || !main_embed_output(o, &g->model, how, e)) return false;
   if (g->model.vocab) embed_frame(g->model.vocab, how);
   if (o->prompt && o->prompt_name) return err_set(e, ERR_USAGE, "--prompt and --prompt-name: one of them");
   if (!o->prompt && !o->prompt_name) gguf_get_string(&g->model.gguf, STR("embedding.default_prompt_name"), &name, e);
@@ -867,7 +891,7 @@ static bool main_embed_report(const struct options *o, struct embed_writer *w, s
   static struct embed_writer other;
   const bool two = o->against || o->against_precision || o->against_exact;
   if (o->format || w->embed->options.pooling == POOL_NONE)
-    return err_set(e, ERR_USAGE, "--report goes with neither --format nor --pooling none");
+    return err_set(e, ERR_USAGE, "--report goes with none of --format, --output and --pooling none");
   if ((two && !main_embed_other(o, w, &other, e)) || !report_open(&r, w, two ? &other : NULL, (uint64_t)o->seed, e)) return false;
   while (embed_read(w->embed, in, e) && report_round(&r, e))
     if (isatty(STDERR_FILENO)) main_embed_progress(w, in);
@@ -902,10 +926,13 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
 static bool main_rerank(const struct options *o, struct bk_error *e) {
   static struct engine g;
   static struct rerank r;
+  static struct cache cache;
   struct embed_input in;
   enum embed_cut cut;
   if (!o->query) return err_set(e, ERR_USAGE, "no query: give -q QUERY");
-  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e)) return false;
+  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e) ||
+      !main_embed_cache(o, &cache, &r.embed, e))
+    return false;
   bool ok = rerank_run(&r, &in, e) && rerank_write(&r, o->top_n, stdout, e);
   main_embed_note((int64_t)r.n, r.errors, r.cut_lines, 0);
   rerank_close(&r);

@@ -36,7 +36,11 @@
 
 static __thread bool os_alloc_forbidden;
 
-static void os_forbid_alloc(bool forbidden) { os_alloc_forbidden = forbidden; }
+static bool os_forbid_alloc(bool forbidden) { // returns what held before
+  const bool before = os_alloc_forbidden;
+  os_alloc_forbidden = forbidden;
+  return before;
+}
 
 #if defined(BK_DEBUG) && defined(__GLIBC__)
 /* Outside of loading nothing is allocated: in debug builds a malloc inside a step is a bug that shows at once. */

@@ -13,7 +13,7 @@ static struct arena os_reserve(size_t bytes, struct bk_error *e);
 static void os_release(struct arena whole);        // `whole` as os_reserve returned it
 static void os_forget(const void *p, size_t bytes); // whole pages inside the range are given back; a file's come again when read
 static void os_want_huge(const void *p, size_t bytes);
-static void os_forbid_alloc(bool forbidden);       // per thread: debug builds also trap the C library's malloc
+static bool os_forbid_alloc(bool forbidden);       // per thread: debug builds also trap the C library's malloc
 
 /* ---- files ---- */
 struct os_file {

@@ -3,13 +3,15 @@
  * what was computed beside it.
  * SPDX-License-Identifier: MIT */
 
+enum pool_rows { POOL_HIDDEN, POOL_COLBERT, POOL_SPARSE }; // of the tape: states, and what stands beside them
+
 struct pool {
   enum pooling kind; // POOL_MEAN, POOL_CLS or POOL_LAST; POOL_NONE: every row as it is
   int n;             // floats of a vector
   double *sum;       // (n)
   float *rows;       // (tokens, n) of POOL_NONE
   int count;         // rows in it
-  enum { POOL_HIDDEN, POOL_COLBERT, POOL_SPARSE } of; // which rows of the tape it takes: n is the width of those
+  enum pool_rows of; // which it takes: n is the width of those
 };
 
 /* How a model's rows are pooled where nobody says: as its file has it, else their mean; a ranker reads its first. */

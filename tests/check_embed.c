@@ -35,6 +35,22 @@ START_TEST(embed_sentences_end) {
 }
 END_TEST
 
+START_TEST(embed_prompts_by_name) {
+  static const struct { const char *model, *name, *text; } cases[] = {
+    {"E5 Base v2", "query", "query: "}, {"multilingual-e5-large", "passage", "passage: "},
+    {"multilingual_e5_large_instruct", "passage", ""}, {"org/Bge M3", "query", ""}, {"bge-m3", "clustering", NULL},
+    {"nomic-embed-text-v1.5", "clustering", "clustering: "},
+    {"snowflake-arctic-embed-m-v2.0", "query", "query: "}, {"", "query", NULL}, {"e5", "query", NULL}, {"note5-x", "query", NULL},
+    {"---", "query", NULL}, {"e5-base", "", NULL}, {"e5-base", "quer", NULL}};
+  for (int i = 0; i < ARRAY_LEN(cases); i++) {
+    const char *got = embed_known_prompt(str_from(cases[i].model), str_from(cases[i].name));
+    ck_assert_msg(!got == !cases[i].text && (!got || strcmp(got, cases[i].text) == 0), "%s, %s: %s", cases[i].model, cases[i].name,
+                  got ? got : "none");
+  }
+  ck_assert(!embed_known_prompt((struct str){NULL, 0}, STR("query")));
+}
+END_TEST
+
 START_TEST(embed_by_the_interface) {
   struct bk_error e = {0};
   const struct bk_options options = {.threads = 2, .sessions = 4};
@@ -73,6 +89,7 @@ static Suite *embed_suite(void) {
   TCase *t = tcase_create("embed");
   tcase_add_test(t, embed_floats_read_back);
   tcase_add_test(t, embed_sentences_end);
+  tcase_add_test(t, embed_prompts_by_name);
   tcase_add_test(t, embed_by_the_interface);
   tcase_set_timeout(t, 60);
   suite_add_tcase(s, t);

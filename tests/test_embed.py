@@ -9,10 +9,12 @@ SPDX-License-Identifier: MIT
 """
 import array
 import json
+import math
 import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -38,11 +40,73 @@ def convert(name, source):
     subprocess.run([BODKIN, "convert", source, model(name)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+LAST = {"modules.json": [{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+        "1_Pooling/config.json": {"pooling_mode_lasttoken": True}}
+
+
+def ends(token, number, *before):
+    """A tokenizer's post-processor that puts a token behind every text."""
+    template = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": token, "type_id": 0}}],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+                "special_tokens": {token: {"id": token, "ids": [number], "tokens": [token]}}}
+    return {"post_processor": {"type": "Sequence", "processors": [*before, template]} if before else template}
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+# As published: whose folder of tests/families, and what of its files is otherwise.
+VARIANTS = {
+    "e5-mistral": ("e5-mistral", {"tokenizer_config.json": {"add_eos_token": True}}),
+    "embeddinggemma": ("embeddinggemma", {"tokenizer_config.json": {"add_eos_token": True}}),
+    "gte-qwen2": ("gte-qwen2", {"tokenizer.json": ends("<|end|>", 1)}),
+    "qwen3-embedding": ("qwen3-reranker", {"tokenizer.json": ends("<|pad|>", 2, BYTES), **LAST}),
+    "bge-reranker": ("bge-m3", {"config.json": {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"},
+                                                "label2id": {"LABEL_0": 0}}}),
+}
+
+
+def with_head(path):
+    """Behind an encoder's tensors a head for scores, of numbers that look random."""
+    with open(path, "rb") as f:
+        data = f.read()
+    n = struct.unpack_from("<Q", data)[0]
+    head, data = json.loads(data[8:8 + n]), data[8 + n:]
+    head.pop("__metadata__", None)
+    head = {"roberta." + name: t for name, t in head.items()}
+    for name, shape in (("dense.weight", [64, 64]), ("dense.bias", [64]), ("out_proj.weight", [1, 64]), ("out_proj.bias", [1])):
+        numbers = [(k * 2654435761 % 4093 / 4093 - 0.5) / 2 for k in range(1, 1 + math.prod(shape))]
+        head["classifier." + name] = {"dtype": "F16", "shape": shape, "data_offsets": [len(data), len(data) + 2 * len(numbers)]}
+        data += struct.pack("<%de" % len(numbers), *numbers)
+    head = json.dumps(head).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(head)) + head + data)
+
+
+def variant(name, to):
+    """A folder of tests/families as VARIANTS has it, in `to`."""
+    source, files = VARIANTS[name]
+    shutil.copytree(folder(source), to)
+    for path, changes in files.items():
+        path = os.path.join(to, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        old = {}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                old = json.load(f)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump({**old, **changes} if isinstance(changes, dict) else changes, f)
+    if name == "bge-reranker":
+        os.remove(os.path.join(to, "modules.json"))
+        with_head(os.path.join(to, "model.safetensors"))
+    return to
+
+
 def setUpModule():
     global TMP
     TMP = tempfile.mkdtemp()
-    for name in ("bert-pair", "bge-m3", "modernbert"):
+    for name in ("bert-pair", "bge-m3", "modernbert", "mpnet", "gte-new", "modernbert-pair"):
         convert(name, folder(name))
+    for name in VARIANTS:
+        convert(name, variant(name, os.path.join(TMP, name)))
     own = os.path.join(TMP, "qwen3-reranker") # with a template, shorter than the built-in one
     shutil.copytree(folder("qwen3-reranker"), own)
     os.makedirs(os.path.join(own, "additional_chat_templates"))
@@ -85,15 +149,58 @@ def texts(n, seed=1):
 class Numbers(unittest.TestCase):
     def near(self, got, want, tolerance):
         self.assertEqual(len(got), len(want))
-        self.assertLess(max(abs(a - b) for a, b in zip(got, want)), tolerance)
+        self.assertLess(max((abs(a - b) for a, b in zip(got, want)), default=0), tolerance)
 
     def test_vectors_are_those_of_transformers(self):
         for name, cases in GOLDEN["vectors"].items():
             pooling = ["--pooling", "mean"] if name == "bert-pair" else []
-            got = rows(name, "--exact", *pooling, text="\n".join(c["text"] for c in cases))
+            text = "\n".join(c["text"] for c in cases)
+            ids = [json.loads(line) for line in run("tokenize", name, "--lines", "--add-special", text=text).stdout.splitlines()]
+            self.assertEqual(ids, [c["ids"] for c in cases], name)
+            exact, plain = (rows(name, *args, *pooling, text=text) for args in (["--exact"], []))
+            for one, other, case in zip(exact, plain, cases):
+                self.assertEqual(one["tokens"], len(case["ids"]), (name, case["text"]))
+                self.near(one["embedding"], case["embedding"], 3e-4)
+                self.assertGreater(sum(x * y for x, y in zip(other["embedding"], case["embedding"])), 0.999, (name, case["text"]))
+
+    def test_what_stands_beside_a_vector(self):
+        cases = GOLDEN["beside"]
+        text = "\n".join(c["text"] for c in cases) + "\n"
+        for row, case in zip(rows("bge-m3", "--exact", "--output", "sparse", text=text), cases):
+            self.assertEqual(sorted(row), ["index", "sparse", "tokens"])
+            self.assertEqual((row["tokens"], row["sparse"]["indices"]), (case["n"], [int(k) for k in case["sparse"]]))
+            self.near(row["sparse"]["values"], list(case["sparse"].values()), 1e-4)
+        for args, n in ((["--exact"], 64), (["--exact", "--dimensions", "7"], 7), (["--exact", "--normalize", "none"], 64)):
+            got = rows("bge-m3", *args, "--output", "colbert", text=text)
+            self.assertEqual(len(got), len(cases))
             for row, case in zip(got, cases):
-                self.assertEqual(row["tokens"], len(case["ids"]), (name, case["text"]))
-                self.near(row["embedding"], case["embedding"], 3e-4)
+                vectors = row["embedding"]
+                self.assertEqual((row["tokens"], len(vectors)), (case["n"], case["n"] - 1))
+                for have, want in zip((vectors[:2] + vectors[-1:])[-len(case["colbert"]):], case["colbert"]):
+                    have, want = ([x / sum(y * y for y in v) ** 0.5 for x in v] for v in (have, want[:n]))
+                    self.near(have, want, 1e-4)
+                lengths = [sum(x * x for x in v) for v in vectors]
+                self.assertEqual(max(abs(x - 1) for x in lengths) < 1e-5, "none" not in args)
+
+    def test_lines_with_many_numbers_are_lines(self):
+        lines = texts(1500) + ["", "hello world", "text " * 400, "\u00e4"]
+        for output in ("sparse", "colbert"):
+            args = ["--output", output] + ["--dimensions", "3"] * (output == "colbert")
+            got = rows("bge-m3", *args, text="\n".join(lines) + "\n")
+            self.assertEqual([r["index"] for r in got], list(range(len(lines))))
+            self.assertIn("the context holds", got[1502]["error"]["message"])
+            by_text, key = {}, "sparse" if output == "sparse" else "embedding"
+            for row, line in zip(got, lines):
+                if "error" not in row:
+                    self.assertEqual(by_text.setdefault(line, row[key]), row[key])
+            alone = rows("bge-m3", *args, "--threads", "1", text=lines[7])[0]
+            self.assertEqual(alone[key], got[7][key])
+            long = " ".join(texts(60, 5))
+            cut, dense = ([json.loads(line) for line in run("embed", "bge-m3", *more, "--truncate", "start",
+                           text=long + "\nzzz" + long + "\n" + long + " zzz").stdout.splitlines()] for more in (args, []))
+            self.assertEqual([(r["tokens"], r["truncated"]) for r in cut], [(r["tokens"], r["truncated"]) for r in dense])
+            self.assertEqual(cut[0][key], cut[1][key])
+            self.assertNotEqual(cut[0][key], cut[2][key])
 
     def test_scores_are_those_of_transformers(self):
         for name, cases in GOLDEN["scores"].items():
@@ -263,7 +370,33 @@ class Lines(unittest.TestCase):
             want = rows("bge-m3", text="a query: hello\nhello")
             self.assertEqual(rows("prompted", "--prompt-name", "query", text="hello")[0]["embedding"], want[0]["embedding"])
             self.assertEqual(rows("prompted", "--prompt-name", "passage", text="hello")[0]["embedding"], want[1]["embedding"])
+            self.assertEqual(rows("prompted", "--prompt-name", "document", text="hello")[0]["embedding"], want[1]["embedding"])
             self.assertEqual(rows("prompted", text="hello")[0]["embedding"], want[0 if default else 1]["embedding"])
+
+    def test_published_prompts(self):
+        instruct = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+        sentence = "Represent this sentence for searching relevant passages: "
+        for name, prompts in {"multilingual-e5-small": {"query": "query: ", "passage": "passage: ", "document": "passage: "},
+                              "e5-mistral-7b-instruct": {"query": instruct + " ", "passage": ""},
+                              "multilingual-e5-large-instruct": {"query": instruct + " ", "passage": ""},
+                              "bge-small-en-v1.5": {"query": sentence, "passage": ""}, "bge-m3": {"query": "", "passage": ""},
+                              "bge-base-zh-v1.5": {"query": "\u4e3a\u8fd9\u4e2a\u53e5\u5b50\u751f\u6210\u8868\u793a\u4ee5\u7528\u4e8e"
+                                                            "\u68c0\u7d22\u76f8\u5173\u6587\u7ae0\uff1a", "passage": ""},
+                              "snowflake-arctic-embed-m-v1.5": {"query": sentence, "passage": ""},
+                              "Snowflake Arctic Embed L v2.0": {"query": "query: ", "passage": ""},
+                              "mxbai-embed-large-v1": {"query": sentence, "passage": ""},
+                              "Qwen3 Embedding 0.6B": {"query": instruct, "passage": ""},
+                              "embeddinggemma-300m": {"query": "task: search result | query: ", "passage": "title: none | text: "},
+                              "nomic-embed-text-v1.5": {"query": "search_query: ", "passage": "search_document: ",
+                                                        "clustering": "clustering: "}}.items():
+            own = os.path.join(TMP, "published", name)
+            shutil.copytree(folder("e5-mistral"), own)
+            convert("published/" + name, own)
+            for key, prompt in prompts.items():
+                got, want = (rows("published/" + name, *args, text="hello")[0]
+                             for args in (["--prompt-name", key], ["--prompt", prompt] if prompt else []))
+                self.assertEqual(got, want, (name, key))
+        run("embed", "published/bge-m3", "--prompt-name", "clustering", code=65)
 
     def test_the_query_is_never_cut(self):
         long = " ".join(["text"] * 500)
@@ -317,6 +450,14 @@ class Lines(unittest.TestCase):
                            (["--pooling", "none", "--format", "f32"], 65), (["--format", "npy"], 65), (["--window", "20", "--overlap", "15"], 64)):
             p = run("embed", "bge-m3", *args, text="a", code=code)
             self.assertEqual((p.stdout, p.stderr.count(b"\n")), (b"", 1), args)
+        for args, code in ((["--format", "npy"], 65), (["--format", "arrow"], 65), (["--window", "20"], 64), (["--hierarchical"], 64),
+                           (["--cache", "file"], 64), (["--pooling", "mean"], 64)):
+            for output in ("sparse", "colbert"):
+                p = run("embed", "bge-m3", "--output", output, *args, text="a", code=code)
+                self.assertEqual((p.stdout, p.stderr.count(b"\n")), (b"", 1), args)
+        for args in (["--dimensions", "1"], ["--precision", "int8"], ["--normalize", "none"]):
+            run("embed", "bge-m3", "--output", "sparse", *args, text="a", code=64)
+        self.assertIn(b"not supported", run("embed", "mpnet", "--output", "colbert", text="a", code=65).stderr)
         run("rerank", "bge-m3", "-q", "a", text="a", code=65) # no head
         run("rerank", "bert-pair", text="a", code=64)         # no query
 
@@ -351,6 +492,20 @@ class Cache(unittest.TestCase):
         self.assertEqual(rows("bge-m3", "--cache", self.path, "--truncate", "end", text="word " * 400), first)
         self.assertEqual(rows("bge-m3", "--cache", self.path, "--hierarchical", text="a text. a dog."),
                          rows("bge-m3", "--hierarchical", text="a text. a dog."))
+
+    def test_scores(self):
+        lines = "\n".join(texts(40) + ["", "a", "word " * 300])
+        seen = set()
+        for name in ("bert-pair", "qwen3-reranker"):
+            for query in ("hello", "on", "no"): # the last two of as many tokens
+                args = ["rerank", name, "-q", query, "--truncate", "end"]
+                want = run(*args, text=lines).stdout
+                for _ in range(2):
+                    self.assertEqual(run(*args, "--cache", self.path, text=lines).stdout, want)
+                    seen.add(os.path.getsize(self.path))
+                rows(name, "--cache", self.path, "--truncate", "end", text=lines) # a vector is no score
+                self.assertEqual(run(*args, "--cache", self.path, text=lines).stdout, want)
+        self.assertGreaterEqual(len(seen), 6) # each query has its own
 
     def test_it_stays_as_small_as_it_must(self):
         for size, most in (("=64K", 64 << 10), ("=200K", 200 << 10)):

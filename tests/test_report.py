@@ -186,7 +186,8 @@ class Report(unittest.TestCase):
             other = [j for j in range(len(x)) if lines[j] != lines[i]]
             ranks.append(spearmanr(a[i, other], b[i, other]).statistic)
             for k in shared:
-                shared[k].append(len(set(np.argsort(-a[i, other], kind="stable")[:k]) & set(np.argsort(-b[i, other], kind="stable")[:k])) / k)
+                near = [set(np.argsort(-m[i, other], kind="stable")[:k]) for m in (a, b)]
+                shared[k].append(len(near[0] & near[1]) / k)
         self.near(got["neighbours_spearman"], np.nanmean(ranks), 1e-4)
         for k in shared:
             self.near(got[f"nearest_{k}_shared"], np.mean(shared[k]), 0.02, k)
@@ -283,7 +284,8 @@ class Report(unittest.TestCase):
         self.assertNotIn("nan", text)
 
     def test_what_cannot_be(self):
-        for args, code in ((["--report", "--format", "npy"], 64), (["--report", "--pooling", "none"], 64), (["--against", model("bge-m3")], 64),
+        for args, code in ((["--report", "--format", "npy"], 64), (["--report", "--pooling", "none"], 64),
+                           (["--report", "--output", "colbert"], 64), (["--against", model("bge-m3")], 64),
                            (["--against-precision", "int8"], 64), (["--report", "--against-precision", "int9"], 64),
                            (["--report", "--against", "nowhere.gguf"], 66)):
             p = run("bge-m3", *args, lines=["a"], code=code)
@@ -347,11 +349,12 @@ class Projection(unittest.TestCase):
     def test_files_that_cannot_be(self):
         one = array.array("f", [0.5] * 64)
         nan = array.array("f", [0.5] * 63 + [float("nan")]).tobytes()
-        for what, tensors in (("components (k, n)", {"components": None}), ('no tensor "mean"', {"mean": None}), ("F32 (64", {"mean": ("F32", [32], one.tobytes()[:128])}),
-                              ("F16", {"mean": ("F16", [64], one.tobytes()[:128])}), ("NaN", {"mean": ("F32", [64], nan)}),
+        for what, tensors in (("components (k, n)", {"components": None}), ('no tensor "mean"', {"mean": None}),
+                              ("F32 (64", {"mean": ("F32", [32], one.tobytes()[:128])}), ("F16", {"mean": ("F16", [64], one.tobytes()[:128])}), ("NaN", {"mean": ("F32", [64], nan)}),
                               ("have 64", {"components": ("F32", [1, 32], one.tobytes()[:128])}),
                               ("have 64", {"components": ("F32", [64], one.tobytes())}), ("NaN", {"components": ("F32", [1, 64], nan)}),
-                              ("have 64", {"components": ("F32", [0, 64], b"")}), ("have 64", {"components": ("F32", [65, 64], one.tobytes() * 65)}),
+                              ("have 64", {"components": ("F32", [0, 64], b"")}),
+                              ("have 64", {"components": ("F32", [65, 64], one.tobytes() * 65)}),
                               ("scale", {"scale": ("F32", [4], one.tobytes()[:16])})):
             self.write(**tensors)
             p = run("bge-m3", "--pca", self.path, lines=["a"], code=65)
@@ -380,8 +383,9 @@ class Projection(unittest.TestCase):
             f.write(run("bge-m3", "--format", "npy", source).stdout)
         x = np.load(os.path.join(TMP, "fit.npy")).astype(np.float64)
         for args, whiten in (([], False), (["--whiten"], True)):
-            subprocess.run([sys.executable, os.path.join(ROOT, "tools/fit_pca.py"), os.path.join(TMP, "fit.npy"), "12", self.path, *args], check=True,
-                           env=tool_environment(), stderr=subprocess.DEVNULL)
+            tool = os.path.join(ROOT, "tools/fit_pca.py")
+            subprocess.run([sys.executable, tool, os.path.join(TMP, "fit.npy"), "12", self.path, *args], check=True, env=tool_environment(),
+                           stderr=subprocess.DEVNULL)
             want = PCA(12, whiten=whiten, svd_solver="full").fit(x).transform(x)
             got = np.array(self.rows("--pca", self.path, "--normalize", "none"))
             self.assertLess(np.abs(got - want).max(), 1e-5 if whiten else 1e-6) # the whitened ones are a hundred times as large
@@ -393,8 +397,9 @@ class Mining(unittest.TestCase):
         for path, lines in zip(paths, ([q if isinstance(q, str) else json.dumps(q) for q in queries], corpus)):
             with open(path, "w", encoding="utf-8", newline="") as f:
                 f.write("\n".join(lines))
-        p = subprocess.run([sys.executable, os.path.join(ROOT, "tools/mine_negatives.py"), "-m", model("bge-m3"), "--bodkin", BODKIN, *args, *paths],
-                           capture_output=True, env=tool_environment(), timeout=600)
+        tool = os.path.join(ROOT, "tools/mine_negatives.py")
+        p = subprocess.run([sys.executable, tool, "-m", model("bge-m3"), "--bodkin", BODKIN, *args, *paths], capture_output=True,
+                           env=tool_environment(), timeout=600)
         self.assertEqual(p.returncode, code, p.stderr)
         return [json.loads(x) for x in p.stdout.decode().splitlines()], p.stderr.decode()
 

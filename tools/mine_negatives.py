@@ -216,8 +216,8 @@ def main():
             counts["short"] += len(negatives) < a.negatives
             print(json.dumps({"query": query, "positive": positive, "negatives": negatives, "scores": kept,
                               "positive_score": round(least, 6)}, ensure_ascii=False))
-    print(f"[{counts['queries']} queries, {len(corpus.at)} lines, {counts['negatives']} negatives; dropped: {counts['positives or again']} positives "
-          f"or lines taken already, {counts['too near']} too near, {counts['skipped']} skipped; {counts['short']} queries have fewer than "
+    print(f"[{counts['queries']} queries, {len(corpus.at)} lines, {counts['negatives']} negatives; dropped: "
+          f"{counts['positives or again']} positives or lines taken already, {counts['too near']} too near, {counts['skipped']} skipped; {counts['short']} queries have fewer than "
           f"{a.negatives}]", file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs what `make test` has built and sums up: one line per program, the log of those that fail, the totals last.
 #
-#   tools/run_tests.sh BUILD CC     BUILD holds check, kern, fuzz_*, page4, oneline, embed; ./bodkin is what is tested
+#   tools/run_tests.sh BUILD CC     BUILD holds check, kern, fuzz_*, page4, oneline, embed, vectors; ./bodkin is what is tested
 #
 # A program counts its own tests: "N passed, N failed", Check's closing line, or Python's. Run from the project's root.
 # SPDX-License-Identifier: MIT
@@ -57,6 +57,16 @@ embed() { # the example finds the same text as the command line
   [ -n "$theirs" ] && [ "$theirs" = "$again" ]
 }
 
+vectors() { # the example's texts are as near each other as those of the command line
+  model=tests/families/roberta/roberta-f16.gguf
+  printf '%s\n' "hello world" "a text" "hello world" |
+    ./bodkin embed -m $model --format f32 | python3 -c "import array, sys
+v = array.array('f', sys.stdin.buffer.read())
+n = len(v) // 3
+for i in range(3): print('%.6f' % sum(x * y for x, y in zip(v[:n], v[i * n:])))" >"$build/cosines" || return 1
+  "$build/vectors" $model "hello world" "a text" "hello world" | cut -d ' ' -f 1 | diff - "$build/cosines"
+}
+
 if [ -x "$build/check" ]; then
   run "suites" "$build/check"
 else
@@ -74,6 +84,7 @@ run "same bits" tools/eval_hash.sh --vary ./bodkin
 run "same bits, pages of 4, debug" tools/eval_hash.sh --vary "$build/page4"
 run "same bits, one-line build" same_hash "$build/oneline"
 run "example, single-file build" embed
+run "example of vectors" vectors
 for test in tests/test_*.py; do
   name=${test##*/}
   case $name in
