@@ -217,8 +217,8 @@ def main():
             print(json.dumps({"query": query, "positive": positive, "negatives": negatives, "scores": kept,
                               "positive_score": round(least, 6)}, ensure_ascii=False))
     print(f"[{counts['queries']} queries, {len(corpus.at)} lines, {counts['negatives']} negatives; dropped: "
-          f"{counts['positives or again']} positives or lines taken already, {counts['too near']} too near, {counts['skipped']} skipped; {counts['short']} queries have fewer than "
-          f"{a.negatives}]", file=sys.stderr)
+          f"{counts['positives or again']} positives or lines taken already, {counts['too near']} too near, {counts['skipped']} skipped; "
+          f"{counts['short']} queries have fewer than {a.negatives}]", file=sys.stderr)
 
 
 if __name__ == "__main__":
