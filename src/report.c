@@ -541,7 +541,7 @@ static bool report_write(struct report *r, bool json, FILE *out, struct bk_error
   report_put(r, NULL, "lines", (double)w->lines);
   report_put(r, NULL, "errors", (double)w->errors);
   report_put(r, NULL, "tokens", (double)r->tokens);
-  report_put(r, NULL, "cut", (double)w->cut_lines);
+  report_put(r, NULL, "truncated", (double)w->cut_lines);
   report_put(r, NULL, "duplicates", good > different ? good - different : 0); // lines that an earlier one has the bytes of
   report_put(r, NULL, "duplicates error", r->mask ? 1.2 * different / sqrt(r->n_seen) : 0); // standard error, Flajolet's
   report_put(r, NULL, "sample", r->n);

@@ -350,7 +350,8 @@ class Projection(unittest.TestCase):
         one = array.array("f", [0.5] * 64)
         nan = array.array("f", [0.5] * 63 + [float("nan")]).tobytes()
         for what, tensors in (("components (k, n)", {"components": None}), ('no tensor "mean"', {"mean": None}),
-                              ("F32 (64", {"mean": ("F32", [32], one.tobytes()[:128])}), ("F16", {"mean": ("F16", [64], one.tobytes()[:128])}),
+                              ("F32 (64", {"mean": ("F32", [32], one.tobytes()[:128])}),
+                              ("F16", {"mean": ("F16", [64], one.tobytes()[:128])}),
                               ("NaN", {"mean": ("F32", [64], nan)}),
                               ("have 64", {"components": ("F32", [1, 32], one.tobytes()[:128])}),
                               ("have 64", {"components": ("F32", [64], one.tobytes())}), ("NaN", {"components": ("F32", [1, 64], nan)}),
