@@ -209,12 +209,12 @@ enum {
   CPU_MIX = 256  // floats of a row that are mixed at once
 };
 
-/* The scratch of a thread: what an attention tile needs, one row, pointers to pages, a panel of its own and for which
+/* The scratch of a thread: what an attention tile needs, the rows of a panel, pointers to pages, a panel of its own and for which
  * operation that was made. */
 enum cpu_part { CPU_ATTENTION, CPU_ROW, CPU_PAGES, CPU_PANEL, CPU_MADE, CPU_END };
 
 static size_t cpu_part_offset(const struct tape *t, int max_pages, enum cpu_part part) {
-  const size_t bytes[CPU_END] = {t->attention_floats * sizeof(float), (size_t)t->widest_row * sizeof(float),
+  const size_t bytes[CPU_END] = {t->attention_floats * sizeof(float), (size_t)t->widest_row * KERN_WIDEST * sizeof(float),
                                  (size_t)max_pages * 2 * sizeof(char *),
                                  panel_dwords(PANEL_FLOATS, t->widest_row) * 4 * CPU_COLUMNS, sizeof(uint64_t)};
   size_t at = 0;
@@ -267,8 +267,9 @@ static enum panel cpu_panel(const struct cpu *c, const struct op *op) {
   return c->exact ? PANEL_FLOATS : form_panel(op->w[0]->quant->form);
 }
 
-/* One row of the product's input, ready to become a column. */
-static const float *cpu_source(struct cpu *c, const struct op *op, int row, float *temporary) {
+/* One row of the product's input, ready to become column i of a panel. */
+static const float *cpu_source(struct cpu *c, const struct op *op, int row, int i, int thread) {
+  float *temporary = (float *)cpu_scratch(c, thread, CPU_ROW) + c->tape->widest_row * i;
   const struct kern *k = c->kern;
   const float *x = cpu_row(c, op->in[0], row);
   if (op->source == FROM_ROWS) return x;
@@ -282,9 +283,9 @@ static void cpu_prepare(struct cpu *c, const struct op *op, int chunk, int threa
   const struct kern *k = c->kern;
   const int n_cols = op->w[0]->n_cols, rows = cpu_rows(c, op), first = chunk * k->widest, width = k->panel_width(rows - first);
   const enum panel kind = cpu_panel(c, op);
-  char *panel = panels + panel_dwords(kind, n_cols) * 4 * (size_t)first;
-  for (int i = 0; i < width; i++)
-    k->panel[kind](first + i < rows ? cpu_source(c, op, first + i, cpu_scratch(c, thread, CPU_ROW)) : NULL, n_cols, width, i, panel);
+  const float *x[KERN_WIDEST];
+  for (int i = 0; i < width; i++) x[i] = first + i < rows ? cpu_source(c, op, first + i, i, thread) : NULL;
+  k->panel[kind](x, n_cols, width, panels + panel_dwords(kind, n_cols) * 4 * (size_t)first);
 }
 
 /* Are all pairs columns of one panel? Then it is made like that of any product. */
@@ -304,13 +305,13 @@ static void cpu_prepare_pairs(struct cpu *c, const struct op *op, int chunk, int
     for (int first = 0; first < n_pairs; first += k->widest, n++) {
       if (n % n_chunks != chunk) continue;
       const int width = k->panel_width(n_pairs - first);
-      char *panel = c->panels + panel_dwords(kind, n_cols) * 4 * (size_t)(p->column[expert] + first);
+      const float *x[KERN_WIDEST];
       for (int i = 0; i < width; i++) {
         const int pair = p->first[expert] + first + i;
-        const float *x = first + i < n_pairs ? cpu_source(c, op, paired ? pair : p->row[pair], cpu_scratch(c, thread, CPU_ROW)) : NULL;
-        if (x && op->piece[0].width) x += op->piece[0].column + expert * op->piece[0].step;
-        k->panel[kind](x, n_cols, width, i, panel);
+        x[i] = first + i < n_pairs ? cpu_source(c, op, paired ? pair : p->row[pair], i, thread) : NULL;
+        if (x[i] && op->piece[0].width) x[i] += op->piece[0].column + expert * op->piece[0].step;
       }
+      k->panel[kind](x, n_cols, width, c->panels + panel_dwords(kind, n_cols) * 4 * (size_t)(p->column[expert] + first));
     }
   }
 }

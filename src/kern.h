@@ -87,6 +87,7 @@ static void form_row(enum form form, const void *packed, int n_cols, int row, fl
  * codes take away, ready to begin with. PANEL_LONG, for every 256 k: [64][n] int8 x 4, [n] f32 scale, then sums as pairs
  * of int16: [8][n] of 16 k, [4][n] of 32 k.
  * Within the int8 a set may order the dwords as its products want them (panel_at); [8][n] and [64][n] is the usual way. */
+enum { KERN_WIDEST = 12 }; // columns of the widest panel of any instruction set
 enum panel { PANEL_FLOATS, PANEL_BLOCKS, PANEL_LONG, PANEL_COUNT };
 static enum panel form_panel(enum form form);
 static size_t panel_dwords(enum panel kind, int n_cols);            // of one column
@@ -153,8 +154,8 @@ struct kern {
   int widest;                                       // columns of the widest tile
   int (*panel_width)(int left); // of the panel that begins where `left` columns are left
   int (*panel_at)(int step, int column, int width); // dword of a block of a panel where 4 k, from 4 * step, of a column lie
-  /* One column of a panel from x (n_cols); x NULL: a column that only pads. */
-  void (*panel[PANEL_COUNT])(const float *x, int n_cols, int width, int column, void *panel);
+  /* A panel of columns x[i] (n_cols); NULL: one that only pads. x (width) */
+  void (*panel[PANEL_COUNT])(const float *const *x, int n_cols, int width, void *panel);
   void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
   void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
   void (*attention[KV_TYPE_COUNT])(const struct attention *a);

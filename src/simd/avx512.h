@@ -91,3 +91,72 @@ ALWAYS_INLINE __m512 avx512_rotate(__m512 x, __m512 a) {
 #define vi_dot(acc, w, x, i, n) avx512_dot(acc, w, (x) + (i))
 #define vi_dot8(acc, w, x, i, n) avx512_dot(acc, w, (x) + (i))
 #define vi_dot16(acc, w, x, i, n) avx512_dot16(acc, w, (x) + (i))
+
+/* A block of a panel of twelve columns: what kern_int8 does with each, side by side: a column is a lane from where the largest
+ * of it is known. Columns from `width` on are computed and not stored. */
+ALWAYS_INLINE void avx512_block(const float *const *from, const float *zeros, __mmask16 own, size_t width, int32_t *block) {
+  __m512i v[KERN_WIDEST], step[8], first = _mm512_setzero_si512(), all;
+  float inverse[GROUP];
+  UNROLL for (int c = 0; c < KERN_WIDEST; c++)
+    v[c] = _mm512_max_epi32(vi_magnitude(vi_load(from[c])), vi_magnitude(vi_load(from[c] + 16)));
+  UNROLL for (int c = 0; c < KERN_WIDEST; c += 2) v[c] = _mm512_max_epi32(_mm512_unpacklo_epi32(v[c], v[c + 1]),
+                                                                           _mm512_unpackhi_epi32(v[c], v[c + 1]));
+  UNROLL for (int c = 0; c < KERN_WIDEST; c += 4) v[c] = _mm512_max_epi32(_mm512_unpacklo_epi64(v[c], v[c + 2]),
+                                                                           _mm512_unpackhi_epi64(v[c], v[c + 2]));
+  v[0] = _mm512_max_epi32(_mm512_shuffle_i32x4(v[0], v[4], 0x88), _mm512_shuffle_i32x4(v[0], v[4], 0xDD));
+  v[8] = _mm512_max_epi32(_mm512_shuffle_i32x4(v[8], v[8], 0x88), _mm512_shuffle_i32x4(v[8], v[8], 0xDD));
+  v[0] = _mm512_max_epi32(_mm512_shuffle_i32x4(v[0], v[8], 0x88), _mm512_shuffle_i32x4(v[0], v[8], 0xDD));
+  const __m512 biggest = _mm512_castsi512_ps(v[0]);
+  const __mmask16 sound = _mm512_cmp_ps_mask(biggest, _mm512_set1_ps(INFINITY_F), _CMP_LT_OQ);
+  const __mmask16 large = _mm512_mask_cmp_ps_mask(sound, biggest, _mm512_set1_ps(1e-30f), _CMP_GT_OQ);
+  const __m512 scale = _mm512_mask_div_ps(biggest, sound, biggest, _mm512_set1_ps(127.0f));
+  _mm512_storeu_ps(inverse, _mm512_maskz_div_ps(large, _mm512_set1_ps(127.0f), biggest));
+  UNROLL for (int c = 0; c < KERN_WIDEST; c++) {
+    const float *x = sound >> c & 1 ? from[c] : zeros;
+    const __m512 by = _mm512_set1_ps(inverse[c]);
+    v[c] = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), by)),
+                              _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), by)));
+  }
+  __m512i low[4], high[4]; // of four columns: quarter i is step i, step 4 + i
+  UNROLL for (int c = 0; c < KERN_WIDEST; c += 4) {
+    __m512 a = _mm512_castsi512_ps(_mm512_packs_epi16(v[c], v[c + 1])), b = _mm512_castsi512_ps(_mm512_packs_epi16(v[c + 2], v[c + 3]));
+    low[c / 4] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+    high[c / 4] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD));
+  }
+  UNROLL for (int h = 0; h < 2; h++) {
+    const __m512i *t = h ? high : low;
+    const __m512i a = _mm512_shuffle_i32x4(t[0], t[1], 0x44), b = _mm512_shuffle_i32x4(t[0], t[1], 0xEE);
+    step[4 * h] = _mm512_shuffle_i32x4(a, t[2], 0x08);
+    step[4 * h + 1] = _mm512_shuffle_i32x4(a, t[2], 0x5D);
+    step[4 * h + 2] = _mm512_shuffle_i32x4(b, t[2], 0xA8);
+    step[4 * h + 3] = _mm512_shuffle_i32x4(b, t[2], 0xFD);
+  }
+  UNROLL for (int s = 0; s < 8; s++, block += width) {
+    if (s == 4) all = first;
+    if (s < 4) first = _mm512_dpbusd_epi32(first, _mm512_set1_epi8(1), step[s]);
+    else all = _mm512_dpbusd_epi32(all, _mm512_set1_epi8(1), step[s]);
+    _mm512_mask_storeu_epi32(block, own, step[s]);
+  }
+  const __m512i zero = _mm512_setzero_si512(), less = _mm512_sub_epi32(zero, _mm512_slli_epi32(all, 3));
+  _mm512_mask_storeu_ps(block, own, scale);
+  _mm512_mask_storeu_epi32(block + width, own, less);
+  _mm512_mask_storeu_epi32(block + 2 * width, own, _mm512_slli_epi32(less, 1));
+  _mm512_mask_storeu_epi32(block + 3 * width, own, _mm512_slli_epi32(less, 4));
+  _mm512_mask_storeu_epi32(block + 4 * width, own, _mm512_sub_epi32(zero, _mm512_slli_epi32(first, 7)));
+  _mm512_mask_storeu_ps(block + 5 * width, own, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(all)));
+}
+
+/* False: too few columns for it to be worth while. */
+ALWAYS_INLINE bool avx512_blocks(const float *const *x, int n_blocks, int width, void *panel) {
+  static const float zeros[32];
+  const float *from[KERN_WIDEST];
+  int32_t *block = panel;
+  if (width < 4) return false;
+  for (int b = 0; b < n_blocks; b++, block += panel_block * width) {
+    for (int c = 0; c < KERN_WIDEST; c++) from[c] = c < width && x[c] ? x[c] + 32 * b : zeros;
+    avx512_block(from, zeros, (__mmask16)((1u << width) - 1), (size_t)width, block);
+  }
+  return true;
+}
+
+#define BLOCKS(x, n_blocks, width, panel) avx512_blocks(x, n_blocks, width, panel)

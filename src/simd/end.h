@@ -5,6 +5,7 @@
 #undef WIDTHS
 #undef WIDEST
 #undef W8_BIAS
+#undef BLOCKS
 #undef vf
 #undef vi
 #undef vt
