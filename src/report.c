@@ -15,7 +15,6 @@ enum {
   REPORT_EXAMPLES = 5,
   REPORT_COMPONENTS = 3,
   REPORT_ROUNDS = 100,   // of the power iteration at most
-  REPORT_TILE = 12,      // columns of the widest panel
   REPORT_TEXT = 16 << 10 // bytes that are printed at most
 };
 
@@ -39,8 +38,8 @@ struct report_side {
 };
 
 struct report_thread {
-  float *panel;          // (REPORT_TILE, stride)
-  float *products[2];    // (REPORT_TILE, REPORT_LINES)
+  float *panel;          // (KERN_WIDEST, stride)
+  float *products[2];    // (KERN_WIDEST, REPORT_LINES)
   uint64_t *order, *spare; // (REPORT_LINES)
 };
 
@@ -74,7 +73,7 @@ static bool report_open(struct report *r, struct embed_writer *w, struct embed_w
     side->n = side->w->form.n;
     side->stride = (int)size_align((size_t)side->n, BLOCK);
     bytes += (size_t)side->stride * (REPORT_LINES * 8 + 8 * (REPORT_COMPONENTS + 2)) + REPORT_PAIRS * 4 + 4096;
-    bytes += threads * (((size_t)side->stride + REPORT_LINES) * REPORT_TILE * 4 + REPORT_LINES * 16 + 4096);
+    bytes += threads * (((size_t)side->stride + REPORT_LINES) * KERN_WIDEST * 4 + REPORT_LINES * 16 + 4096);
   }
   r->memory = os_reserve(bytes, e);
   struct arena a = r->memory;
@@ -98,8 +97,8 @@ static bool report_open(struct report *r, struct embed_writer *w, struct embed_w
   bool ok = r->sides[r->n_sides - 1].pairs != NULL;
   for (size_t i = 0; i < threads && ok; i++) {
     struct report_thread *t = &r->threads[i];
-    t->panel = arena_raw(&a, (size_t)widest * REPORT_TILE, 4, 64);
-    for (int s = 0; s < r->n_sides; s++) t->products[s] = arena_raw(&a, REPORT_LINES * REPORT_TILE, 4, 64);
+    t->panel = arena_raw(&a, (size_t)widest * KERN_WIDEST, 4, 64);
+    for (int s = 0; s < r->n_sides; s++) t->products[s] = arena_raw(&a, REPORT_LINES * KERN_WIDEST, 4, 64);
     t->order = arena_raw(&a, REPORT_LINES, 8, 64);
     ok = (t->spare = arena_raw(&a, REPORT_LINES, 8, 64)) != NULL;
   }
@@ -369,8 +368,9 @@ static void report_rows(void *context, int phase, int chunk, int thread) {
     const struct report_side *side = &r->sides[s];
     const int n = s ? r->n_paired : r->n, left = n - first < k->widest ? n - first : k->widest;
     const int width = left > 0 ? k->panel_width(left) : 0;
-    for (int i = 0; i < width; i++)
-      k->panel[PANEL_FLOATS](i < left ? r->lines[first + i].x[s] : NULL, side->stride, width, i, t->panel);
+    const float *x[KERN_WIDEST];
+    for (int i = 0; i < width; i++) x[i] = i < left ? r->lines[first + i].x[s] : NULL;
+    if (left > 0) k->panel[PANEL_FLOATS](x, side->stride, width, t->panel);
     const struct matmul m = {FORM_F32, side->packed, t->panel, t->products[s], REPORT_LINES, n, side->stride, left, false};
     if (left > 0) k->matmul[FORM_F32](&m, 0, (n + GROUP - 1) / GROUP);
   }
@@ -532,7 +532,6 @@ static bool report_write(struct report *r, bool json, FILE *out, struct bk_error
   const struct embed_writer *w = r->sides[0].w;
   const double different = (double)r->n_seen * ((double)r->mask + 1), good = (double)r->good;
   const int widest = w->embed->engine->cpu.kern->widest, chunks = (r->n + widest - 1) / widest;
-  BK_ASSERT(widest <= REPORT_TILE);
   r->json = json;
   report_arrange(r);
   report_mean(r);
