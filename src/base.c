@@ -310,13 +310,9 @@ static size_t size_align(size_t n, size_t align) { return (n + align - 1) & ~(al
 /* ---- half precision ---- */
 
 static float f16_to_f32(uint16_t h) {
-  uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 31u, mantissa = h & 1023u;
-  if (exponent == 0) { // subnormal: mantissa * 2^-24, exact in float
-    float f = (float)mantissa * 5.9604644775390625e-8f;
-    return sign ? -f : f;
-  }
-  if (exponent == 31) return f32_from_bits(sign | 0x7F800000u | mantissa << 13);
-  return f32_from_bits(sign | (exponent + 112u) << 23 | mantissa << 13);
+  const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7FFFu) << 13;
+  if (rest >= 31u << 23) return f32_from_bits(sign | 0x70000000u | rest); // infinity, NaN
+  return f32_from_bits(sign | f32_bits(f32_from_bits(rest) * 5.192296858534828e33f)); // 2^112: the exponents' biases differ
 }
 
 static uint16_t f32_to_f16(float f) {

@@ -206,6 +206,8 @@ enum {
   CPU_HEAD_ROWS = 64, // and of one head's keys and values, of which 16 lie in the same lines of the cache
   CPU_FEW = 2,   // up to so many rows every thread prepares the input of a product for itself: cheaper than waiting for it
   CPU_COLUMNS = 4, // of the widest panel that CPU_FEW rows need
+  CPU_AHEAD = 4, // rows between asking for a token's weights and taking them
+  CPU_AHEAD_BYTES = 1024, // of them
   CPU_MIX = 256  // floats of a row that are mixed at once
 };
 
@@ -470,21 +472,28 @@ static void cpu_mix(struct cpu *c, const struct op *op, int row) {
 
 /* ---- attention ---- */
 
-/* Norms and rotates the heads of one row that share a key/value head, and writes its key and value to their page. */
-static void cpu_heads(struct cpu *c, const struct op *op, int row, int kv_head) {
+/* Norms and rotates the heads of a row that share a key/value head, and writes its key and value to their page; where the next
+ * row, before `end`, shares a pair of values with it, that one's too. Returns how many rows. */
+static int cpu_heads(struct cpu *c, const struct op *op, int row, int end, int kv_head) {
   const struct batch *b = c->batch;
   const struct batch_segment *s = &b->segments[b->segment[row]];
   const int shared = op->n_head / op->n_head_kv, page = s->pages[b->position[row] / KV_PAGE], slot = b->position[row] % KV_PAGE;
-  float *q = cpu_row(c, op->out[0], row) + kv_head * shared * op->head_dim, *k = cpu_row(c, op->in[0], row) + kv_head * op->head_dim;
-  const float *v = cpu_row(c, op->in[1], row) + kv_head * op->value_dim, *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
-  for (int h = 0; h < shared; h++, q += op->head_dim) {
-    if (op->head_norm[0]) c->kern->rms_norm(q, op->head_norm[0], op->norm.eps, op->head_dim, q);
-    if (angles) c->kern->rope(q, angles, op->rope->n_rot, op->rope->neox);
+  const int n = row + 1 < end && row + 1 < s->row + s->n_rows && slot % 2 == 0 && slot + 1 < KV_PAGE ? 2 : 1;
+  const float *v[2] = {NULL, NULL};
+  for (int t = 0; t < n; t++, row++) {
+    float *q = cpu_row(c, op->out[0], row) + kv_head * shared * op->head_dim, *k = cpu_row(c, op->in[0], row) + kv_head * op->head_dim;
+    const float *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
+    for (int h = 0; h < shared; h++, q += op->head_dim) {
+      if (op->head_norm[0]) c->kern->rms_norm(q, op->head_norm[0], op->norm.eps, op->head_dim, q);
+      if (angles) c->kern->rope(q, angles, op->rope->n_rot, op->rope->neox);
+    }
+    if (op->head_norm[1]) c->kern->rms_norm(k, op->head_norm[1], op->norm.eps, op->head_dim, k);
+    if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
+    kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot + t, k);
+    v[t] = cpu_row(c, op->in[1], row) + kv_head * op->value_dim;
   }
-  if (op->head_norm[1]) c->kern->rms_norm(k, op->head_norm[1], op->norm.eps, op->head_dim, k);
-  if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
-  kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot, k);
-  kv_put_value(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, v);
+  kv_put_values(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, n, v);
+  return n;
 }
 
 static int cpu_slots(int n_threads) { return n_threads > 1 ? 2 * n_threads : 0; } // most tiles that are cut into segments
@@ -557,7 +566,7 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
       a->bias[i] = op->bias ? op->bias + (2 * op->reach + 1) * head + op->reach : NULL;
     }
   if (cut->whole)
-    for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, kv_head);
+    for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, 0, kv_head);
   a->page0 = a->first[0] / KV_PAGE;
   a->page1 = a->last[a->n - 1] / KV_PAGE + 1;
   for (int p = a->page0; p < a->page1; p++) {
@@ -597,6 +606,11 @@ static void cpu_embed(struct cpu *c, const struct op *op, int row, int thread) {
   const struct batch *b = c->batch;
   const int32_t *index = op->lookup == BY_TOKEN ? b->token : op->lookup == BY_POSITION ? b->position : b->type;
   float *to = cpu_row(c, op->out[0], row), *y = op->add ? cpu_scratch(c, thread, CPU_ROW) : to;
+  if (op->lookup == BY_TOKEN && row + CPU_AHEAD < b->n_rows) { // tables are large, tokens random: their memory is far away
+    const char *ahead = (const char *)op->w[0]->file + model_file_bytes(op->w[0], index[row + CPU_AHEAD]);
+    const size_t bytes = model_file_bytes(op->w[0], 1);
+    for (size_t at = 0; at < bytes && at < CPU_AHEAD_BYTES && !op->w[0]->packed; at += 64) __builtin_prefetch(ahead + at);
+  }
   cpu_embed_row(op->w[0], index[row], op->scale, y);
   if (op->add) c->kern->add(to, y, op->w[0]->n_cols);
 }
@@ -682,8 +696,9 @@ static void cpu_chunk(void *context, int phase, int chunk, int thread) {
   else if (op->kind == OP_ROUTE && phase % 2 == 1) cpu_sort_pairs(c, op);
   else if (op->kind == OP_ATTENTION) cpu_attention(c, op, chunk, thread);
   else if (op->kind == OP_HEADS) {
-    const int first = chunk / op->n_head_kv * CPU_HEAD_ROWS;
-    for (int row = first; row < first + CPU_HEAD_ROWS && row < cpu_rows(c, op); row++) cpu_heads(c, op, row, chunk % op->n_head_kv);
+    const int rows = cpu_rows(c, op), first = chunk / op->n_head_kv * CPU_HEAD_ROWS;
+    const int end = first + CPU_HEAD_ROWS < rows ? first + CPU_HEAD_ROWS : rows;
+    for (int row = first; row < end;) row += cpu_heads(c, op, row, end, chunk % op->n_head_kv);
   }
   else
     for (int row = chunk * CPU_ROWS; row < (chunk + 1) * CPU_ROWS && row < cpu_rows(c, op); row++) cpu_rowwise(c, op, row, thread);

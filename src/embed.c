@@ -14,7 +14,7 @@ enum {
   EMBED_SHORT = 16 << 10,  // bytes of a text that any thread may tokenise; longer ones go one by one
   EMBED_PARTS = 16384,     // sentences or windows of one line at most
   EMBED_WIDE = 64,         // lines of a round that keeps a vector for every token
-  EMBED_SLOTS = 128,       // sequences side by side
+  EMBED_SLOTS = 256,       // sequences side by side
   EMBED_POSITIONS = 8192,  // of keys and values of a decoder, and a page for each sequence
   EMBED_CHUNK = 16         // texts or lines that a thread takes at once
 };

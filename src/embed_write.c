@@ -14,12 +14,20 @@ static const struct embed_element {
   int bits;
 } embed_elements[] = {{"float32", "<f4", 32}, {"float16", "<f2", 16}, {"int8", "|i1", 8}, {"binary", "|i1", 1}, {"ubinary", "|u1", 1}};
 
+/* A projection (Pearson, 1901), of vectors of length 1: y = scale * (components x - offset). */
+struct embed_pca {
+  int n, k;                 // floats of a vector, and of what becomes of it
+  const float *components;  // (k, n)
+  const double *scale, *offset; // (k); the offset is what the components make of the mean
+};
+
 struct embed_form {
   enum embed_format format;
   enum embed_precision precision;
   bool normalise;
   int n;               // floats of a vector that are kept
   const float *ranges; // (2, n) of int8: what becomes -128, what 127; NULL: each vector has its own
+  const struct embed_pca *pca; // NULL: none
 };
 
 static int embed_form_items(const struct embed_form *f) { // numbers of a vector as it is written
@@ -113,9 +121,22 @@ static void embed_put_numbers(const struct embed_form *f, const float *x, struct
   }
 }
 
-/* A vector as it is given out: cut, of length 1. to (form->n) */
+static void embed_project(const struct embed_pca *p, const float *x, float *to, int n) {
+  double squares = 0;
+  for (int i = 0; i < p->n; i++) squares += (double)x[i] * (double)x[i];
+  const double scale = squares > 0 ? 1 / sqrt(squares) : 0;
+  for (int k = 0; k < n; k++) {
+    const float *row = p->components + (size_t)k * (size_t)p->n;
+    double sum = 0;
+    for (int i = 0; i < p->n; i++) sum += (double)row[i] * (double)x[i];
+    to[k] = (float)((sum * scale - p->offset[k]) * p->scale[k]);
+  }
+}
+
+/* A vector as it is given out: projected, cut, of length 1. to (form->n), not x where there is a projection */
 static const float *embed_shape(const struct embed_form *f, const float *x, float *to) {
-  memcpy(to, x, sizeof *x * (size_t)f->n);
+  if (f->pca) embed_project(f->pca, x, to, f->n);
+  else memcpy(to, x, sizeof *x * (size_t)f->n);
   if (f->normalise) pool_normalise(to, f->n);
   return to;
 }
@@ -130,7 +151,7 @@ struct embed_writer {
   char *text;           // (cap) what the lines of a group are written to
   size_t cap;
   size_t *size;         // (EMBED_LINES) bytes that each line came to
-  float *vectors;       // (threads, n_out) one vector as it is given out
+  float *vectors;       // (threads, 2, n_out) one vector as it is given out, and one of a line with many texts
   char *bytes;          // (threads, 4 * n_out)
   double *sums;         // (threads, n_out)
   struct pool_word *words; // (threads, context) of sparse rows
@@ -139,25 +160,25 @@ struct embed_writer {
   int64_t lines, errors, cut_lines, cut_tokens;
 };
 
-/* The vector of a whole line, of one text or of many. */
-static const float *embed_of_line(struct embed_writer *w, const struct embed_line *l, int thread) {
+/* The vector of a whole line, of one text or of many, as the model has it. */
+static const float *embed_whole(const struct embed_writer *w, const struct embed_line *l, int thread) {
   const struct embed *b = w->embed;
   const struct embed_text *t = &b->texts[l->text_at];
-  const float *x = b->pieces[t->piece].vector;
-  float *to = w->vectors + (size_t)thread * (size_t)b->n_out;
+  float *to = w->vectors + (2 * (size_t)thread + 1) * (size_t)b->n_out;
   double *sum = w->sums + (size_t)thread * (size_t)b->n_out, weights = 0;
-  if (l->n_texts > 1) {
-    memset(sum, 0, sizeof *sum * (size_t)b->n_out);
-    for (int k = 0; k < l->n_texts; k++) {
-      x = b->pieces[t[k].piece].vector;
-      for (int i = 0; i < b->n_out; i++) sum[i] += (double)x[i] * t[k].n;
-      weights += t[k].n;
-    }
-    for (int i = 0; i < b->n_out; i++) to[i] = (float)(weights > 0 ? sum[i] / weights : 0);
-    x = to;
+  if (l->n_texts == 1) return b->pieces[t->piece].vector;
+  memset(sum, 0, sizeof *sum * (size_t)b->n_out);
+  for (int k = 0; k < l->n_texts; k++) {
+    const float *x = b->pieces[t[k].piece].vector;
+    for (int i = 0; i < b->n_out; i++) sum[i] += (double)x[i] * t[k].n;
+    weights += t[k].n;
   }
-  memmove(to, x, sizeof *x * (size_t)b->n_out);
-  return embed_shape(&w->form, to, to);
+  for (int i = 0; i < b->n_out; i++) to[i] = (float)(weights > 0 ? sum[i] / weights : 0);
+  return to;
+}
+
+static const float *embed_of_line(const struct embed_writer *w, const struct embed_line *l, int thread) {
+  return embed_shape(&w->form, embed_whole(w, l, thread), w->vectors + 2 * (size_t)thread * (size_t)w->embed->n_out);
 }
 
 /* What the words of a line weigh. */
@@ -184,7 +205,7 @@ static void embed_put_words(struct embed_writer *w, const struct embed_line *l, 
 static void embed_put_many(struct embed_writer *w, const struct embed_line *l, struct buf *out, int thread) {
   const struct embed *b = w->embed;
   const struct embed_text *t = &b->texts[l->text_at];
-  float *to = w->vectors + (size_t)thread * (size_t)b->n_out;
+  float *to = w->vectors + 2 * (size_t)thread * (size_t)b->n_out;
   char *bytes = w->bytes + (size_t)thread * (size_t)b->n_out * 4;
   const int first = b->options.of == POOL_COLBERT ? b->options.n_front : 0; // whose own vector is the dense one
   for (int i = first; i < t->tokens && b->options.pooling == POOL_NONE; i++) {
@@ -348,12 +369,12 @@ static bool embed_writer_open(struct embed_writer *w, struct embed *b, const str
   if (b->options.sentences) w->cap += vector * EMBED_PARTS;
   else if (b->options.pooling == POOL_NONE) w->cap += vector * (size_t)b->engine->options.n_context;
   const size_t words = b->options.of == POOL_SPARSE ? threads * (size_t)b->engine->options.n_context : 0;
-  w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 16 + words * sizeof *w->words + 4096, e);
+  w->memory = os_reserve(w->cap + EMBED_LINES * sizeof(size_t) + threads * n * 20 + words * sizeof *w->words + 4096, e);
   struct arena a = w->memory;
   if (!a.beg) return false;
   w->text = arena_raw(&a, w->cap, 1, 64);
   w->size = arena_raw(&a, EMBED_LINES, sizeof *w->size, 64);
-  w->vectors = arena_raw(&a, threads * n, sizeof *w->vectors, 64);
+  w->vectors = arena_raw(&a, 2 * threads * n, sizeof *w->vectors, 64);
   w->bytes = arena_raw(&a, threads * n, 4, 64);
   w->sums = arena_raw(&a, threads * n, sizeof *w->sums, 64);
   w->words = arena_raw(&a, words, sizeof *w->words, 64);

@@ -29,7 +29,7 @@ struct engine_options {
 enum {
   ENGINE_ROWS = 256,   // of a batch at most, unless a model looks both ways and has a longer context
   ENGINE_LANE_ROWS = 128, // of one that holds several sequences, on a lane, if nobody says
-  ENGINE_BATCHES = 16, // of a step on lanes
+  ENGINE_BATCHES = 32, // of a step on lanes
   ENGINE_SEQUENCES = 64 // of a batch of a model that looks both ways
 };
 

@@ -92,19 +92,25 @@ static void kv_put_key(const struct kv *kv, const struct kern *kern, char *keys,
   }
 }
 
-static void kv_put_value(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, const float *x) {
+/* Writes the values of n tokens: one, or two of which the first has an even slot. */
+static void kv_put_values(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
+                          const float *const *x) {
   const int pad = (int)size_align((size_t)value_dim, GROUP), block = kv->type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
-  if (kv->type == KV_F32) {
-    memcpy(values + 4 * (size_t)(pad * slot), x, sizeof *x * (size_t)value_dim);
-    return;
-  }
   char *codes = values + 4 * (size_t)(KV_LANES * n_blocks);
-  for (int d = 0; d < value_dim; d += block) {
-    int16_t q[KV_MOST_DIM];
-    const int n = value_dim - d < block ? value_dim - d : block, first = (slot / 2 * pad + d) * 2 + slot % 2;
-    float scale = kern->codes(x + d, n, block == BLOCK && kv->type == KV_Q8 ? 127 : 8191, q);
-    memcpy(values + 4 * (KV_LANES * (d / block) + slot), &scale, 4);
-    if (kv->type == KV_F16) for (int i = 0; i < n; i++) memcpy(codes + 2 * (first + 2 * i), &q[i], 2);
-    else for (int i = 0; i < n; i++) codes[first + 2 * i] = (char)q[i];
+  for (int t = 0; t < n && kv->type == KV_F32; t++)
+    memcpy(values + 4 * (size_t)(pad * (slot + t)), x[t], sizeof *x[t] * (size_t)value_dim);
+  for (int d = 0; d < value_dim && kv->type != KV_F32; d += block) {
+    int16_t q[2][KV_MOST_DIM];
+    const int dims = value_dim - d < block ? value_dim - d : block, first = (slot / 2 * pad + d) * 2 + slot % 2;
+    for (int t = 0; t < n; t++) {
+      float scale = kern->codes(x[t] + d, dims, kv->type == KV_Q8 ? 127 : 8191, q[t]);
+      memcpy(values + 4 * (KV_LANES * (d / block) + slot + t), &scale, 4);
+      for (int i = 0; i < dims && kv->type == KV_Q8; i++) codes[first + 2 * i + t] = (char)q[t][i];
+    }
+    for (int i = 0; i < dims && kv->type == KV_F16 && n == 1; i++) memcpy(codes + 2 * (first + 2 * i), &q[0][i], 2);
+    for (int i = 0; i < dims && kv->type == KV_F16 && n == 2; i++) {
+      const uint32_t both = (uint16_t)q[0][i] | (uint32_t)(uint16_t)q[1][i] << 16;
+      memcpy(codes + 2 * (first + 2 * i), &both, 4);
+    }
   }
 }

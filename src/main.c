@@ -5,6 +5,9 @@
  * SPDX-License-Identifier: MIT */
 #define BK_API static // this program is the only caller
 #include "bodkin.c"
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") // as bodkin.c has it where nothing is run often
+#endif
 #include "terminal.c"
 
 #include <sys/wait.h>
@@ -18,9 +21,9 @@ enum option_kind { OPTION_LIST, OPTION_FLAG, OPTION_INT, OPTION_FLOAT, OPTION_TE
 struct options {
   const char *model, *system, *isa, *kv, *format, *query, *test, *dequant, *type, *perplexity, *against, *socket, *gpu, *chat_template,
       *config;
-  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache, *output;
+  const char *pooling, *normalize, *truncate, *precision, *prompt, *prompt_name, *ranges, *cache, *pca, *against_precision, *output;
   int64_t threads, context, chunk, batch, n, depth, repeat, max_tokens, top_k, penalty_window, seed, has_seed, top;
-  int64_t dimensions, window, overlap, top_n, hierarchical;
+  int64_t dimensions, window, overlap, top_n, hierarchical, report, against_exact;
   uint64_t memory;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   int64_t exact, special, add_special, lines, decode, json, tape, profile, help, version;
@@ -63,7 +66,7 @@ static const struct option options_table[] = {
   {"add-special", 0, OPTION_FLAG, OPTION(add_special), 0, 0, "      begin and end tokens as the model wants them (tokenize)"},
   {"lines", 0, OPTION_FLAG, OPTION(lines), 0, 0, "            one array for every line (tokenize)"},
   {"decode", 0, OPTION_FLAG, OPTION(decode), 0, 0, "           arrays of ids back to text (tokenize)"},
-  {"json", 0, OPTION_FLAG, OPTION(json), 0, 0, "             for programs (info, bench)"},
+  {"json", 0, OPTION_FLAG, OPTION(json), 0, 0, "             for programs (info, bench, embed --report)"},
   {"tape", 0, OPTION_FLAG, OPTION(tape), 0, 0, "             the forward pass, operation by operation (info)"},
   {"profile", 0, OPTION_FLAG, OPTION(profile), 0, 0, "          where the time goes, operation by operation (bench)"},
   {"gpu", 0, OPTION_TEXT, OPTION(gpu), 0, 0, "auto|off|NAME not supported yet; auto and off mean the processor"},
@@ -78,7 +81,7 @@ static const struct option options_table[] = {
   {"type", 0, OPTION_TEXT, OPTION(type), 0, 0,
    "TYPE         of the matrices: F16, Q8_0, Q4_K_M ...; default: 16 bits, codes as they are (convert)"},
   {"perplexity", 0, OPTION_TEXT, OPTION(perplexity), 0, 0, "FILE   of a text (eval)"},
-  {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     with --perplexity: also how far the model is from this one (eval)"},
+  {"against", 0, OPTION_TEXT, OPTION(against), 0, 0, "MODEL     how far the model is from this one (eval --perplexity, embed --report)"},
   {"socket", 0, OPTION_TEXT, OPTION(socket), 0, 0, NULL},
   {"format", 0, OPTION_TEXT, OPTION(format), 0, 0, "NAME       jsonl, f32, npy or arrow (embed)"},
   {"output", 0, OPTION_TEXT, OPTION(output), 0, 0,
@@ -98,6 +101,10 @@ static const struct option options_table[] = {
   {"prompt-name", 0, OPTION_TEXT, OPTION(prompt_name), 0, 0, "NAME  the model's own prompt: query, passage ... (embed)"},
   {"cache", 0, OPTION_TEXT, OPTION(cache), 0, 0,
    "FILE[=SIZE] vectors and scores kept between runs, at most SIZE, 256M if none is given (embed, rerank)"},
+  {"pca", 0, OPTION_TEXT, OPTION(pca), 0, 0, "FILE          a projection of the vectors: safetensors with components, mean (embed)"},
+  {"report", 0, OPTION_FLAG, OPTION(report), 0, 0, "           instead of vectors what they are like (embed)"},
+  {"against-precision", 0, OPTION_TEXT, OPTION(against_precision), 0, 0, "NAME  how far the vectors are from those of it (embed --report)"},
+  {"against-exact", 0, OPTION_FLAG, OPTION(against_exact), 0, 0, "    how far they are from float32 activations (embed --report)"},
   {"top-n", 0, OPTION_INT, OPTION(top_n), 1, 9e15, "N           only the N best lines (rerank)"},
   {"help", 'h', OPTION_FLAG, OPTION(help), 0, 0, ""},
   {"version", 0, OPTION_FLAG, OPTION(version), 0, 0, ""},
@@ -728,33 +735,41 @@ static bool main_cut(const struct options *o, enum embed_cut *cut, struct bk_err
   return ok;
 }
 
-/* A model for many short texts, and the lines. */
-static bool main_embed_load(const struct options *o, struct engine *g, struct embed_input *in, struct bk_error *e) {
+/* A model for many short texts. */
+static bool main_embed_engine(const struct options *o, struct engine *g, struct bk_error *e) {
   struct engine_options options;
   const char *path;
   struct options alone = *o;
   alone.batch = 0;
-  if (!embed_input_open(in, o->words, o->n_words, &main_memory, e) || !main_engine_options(&alone, &options, e) ||
-      !main_model_path(o, &path, e))
-    return false;
+  if (!main_engine_options(&alone, &options, e) || !main_model_path(o, &path, e)) return false;
   embed_engine_options(&options, o->batch);
   return engine_open(g, path, &options, e) && engine_load(g, e);
 }
+
+static bool main_embed_load(const struct options *o, struct engine *g, struct embed_input *in, struct bk_error *e) {
+  return embed_input_open(in, o->words, o->n_words, &main_memory, e) && main_embed_engine(o, g, e);
+}
+
+static const char *const main_precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
 
 /* What --dimensions, --precision, --ranges and --normalize say, and --pooling's none. */
 static bool main_embed_form(const struct options *o, const struct engine *g, const struct embed_options *how, struct embed_form *f,
                             struct bk_error *e) {
   static const char *const lengths[] = {"l2", "none", NULL};
-  static const char *const precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
+  static struct embed_pca pca;
   int format, precision, length;
   struct str ranges;
-  if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("precision", o->precision, precisions, &precision, e) ||
-      !main_choice("normalize", o->normalize, lengths, &length, e))
+  if (!main_choice("format", o->format, embed_formats, &format, e) || !main_choice("normalize", o->normalize, lengths, &length, e) ||
+      !main_choice("precision", o->precision, main_precisions, &precision, e))
     return false;
   *f = (struct embed_form){(enum embed_format)format, (enum embed_precision)precision,
                            o->normalize || how->pooling != POOL_NONE || how->of ? length == 0 : false,
-                           embed_width(&g->model, how->of), NULL};
-  if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the model's vectors have %d", (long long)o->dimensions, f->n);
+                           embed_width(&g->model, how->of), NULL, NULL};
+  if (o->pca && how->pooling == POOL_NONE)
+    return err_set(e, ERR_USAGE, "--pca is for one vector of a line: it goes with neither --pooling none nor --output");
+  if (o->pca && !pca_open(&pca, o->pca, f->n, e)) return false;
+  if (o->pca) f->pca = &pca, f->n = pca.k;
+  if (o->dimensions > f->n) return err_set(e, ERR_USAGE, "--dimensions %lld: the vectors have %d", (long long)o->dimensions, f->n);
   if (o->dimensions) f->n = (int)o->dimensions;
   if ((how->pooling == POOL_NONE || how->sentences) && f->format != EMBED_JSONL)
     return err_set(e, ERR_DATA, "not supported: --format %s where a line has several vectors; jsonl is", o->format);
@@ -762,7 +777,7 @@ static bool main_embed_form(const struct options *o, const struct engine *g, con
     return err_set(e, ERR_USAGE, "--pooling none goes with neither --window nor --hierarchical");
   if (!o->ranges) return true;
   if (!os_read_file(o->ranges, 1 << 24, &main_memory, &ranges, e)) return false;
-  if (ranges.len != 8 * (size_t)f->n || f->precision != EMBED_INT8)
+  if (ranges.len != 8 * (size_t)f->n || (f->precision != EMBED_INT8 && !str_is(str_from(o->against_precision), "int8")))
     return err_set(e, ERR_DATA, "%s: %zu bytes, expected %d floats of 4 bytes for --precision int8", o->ranges, ranges.len, 2 * f->n);
   float *copy = ARENA_NEW(&main_memory, float, 2 * (size_t)f->n);
   f->ranges = copy ? memcpy(copy, ranges.ptr, ranges.len) : NULL;
@@ -846,6 +861,45 @@ static bool main_embed_cache(const struct options *o, struct cache *c, struct em
   return cache_open(c, path.ptr, sized ? limit : (uint64_t)256 << 20, e) && embed_use_cache(b, c, &main_memory, e);
 }
 
+/* What the first's vectors are compared with: another model's, whole, or its own at another precision. */
+static bool main_embed_other(const struct options *o, struct embed_writer *first, struct embed_writer *w, struct bk_error *e) {
+  static struct engine g;
+  static struct embed b;
+  struct options named = *o;
+  struct embed_options how;
+  struct embed_form form;
+  if (!o->against && !o->against_exact) {
+    int precision;
+    if (!main_choice("against-precision", o->against_precision, main_precisions, &precision, e)) return false;
+    *w = *first;
+    w->form.precision = (enum embed_precision)precision;
+    return true;
+  }
+  const size_t taken = engine_plan(first->embed->engine).total;
+  if (o->memory) named.memory = o->memory > taken ? o->memory - taken : 1; // which is for both
+  if (o->against) named.model = o->against, memset(named.loras, 0, sizeof named.loras);
+  named.exact = o->against_exact;
+  named.precision = o->against_precision;
+  named.pca = named.ranges = NULL;
+  named.dimensions = 0;
+  return main_embed_engine(&named, &g, e) && main_embed_options(&named, &g, &how, e) && main_embed_form(&named, &g, &how, &form, e) &&
+         embed_open(&b, &g, &how, e) && embed_writer_open(w, &b, &form, stdout, e);
+}
+
+static bool main_embed_report(const struct options *o, struct embed_writer *w, struct embed_input *in, struct bk_error *e) {
+  static struct report r;
+  static struct embed_writer other;
+  const bool two = o->against || o->against_precision || o->against_exact;
+  if (o->format || w->embed->options.pooling == POOL_NONE)
+    return err_set(e, ERR_USAGE, "--report goes with none of --format, --output and --pooling none");
+  if ((two && !main_embed_other(o, w, &other, e)) || !report_open(&r, w, two ? &other : NULL, (uint64_t)o->seed, e)) return false;
+  while (embed_read(w->embed, in, e) && report_round(&r, e))
+    if (isatty(STDERR_FILENO)) main_embed_progress(w, in);
+  bool ok = !e->code && report_write(&r, o->json != 0, stdout, e);
+  report_close(&r);
+  return ok;
+}
+
 static bool main_embed(const struct options *o, struct bk_error *e) {
   static struct engine g;
   static struct embed b;
@@ -859,7 +913,10 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
       !main_embed_cache(o, &cache, &b, e))
     return false;
   main_embed_started = os_seconds();
-  bool ok = embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
+  if (!o->report && (o->against || o->against_precision || o->against_exact))
+    return err_set(e, ERR_USAGE, "--against, --against-precision and --against-exact go with --report");
+  bool ok = o->report ? main_embed_report(o, &w, &in, e)
+                      : embed_run(&w, &in, main_output_start(), isatty(STDERR_FILENO) ? main_embed_progress : NULL, e);
   main_embed_note(w.lines, ok ? w.errors : 0, w.cut_lines, w.cut_tokens);
   embed_writer_close(&w);
   embed_close(&b);

@@ -129,7 +129,7 @@ START_TEST(kv_round_trip) {
         for (int d = 0; d < dims[i][0]; d++) k[slot][d] = kvt_random() * scale;
         for (int d = 0; d < dims[i][1]; d++) v[slot][d] = kvt_random() * scale;
         kv_put_key(&kv, kern_get(ISA_SCALAR), keys, dims[i][0], slot, k[slot]);
-        kv_put_value(&kv, kern_get(ISA_SCALAR), values, dims[i][1], slot, v[slot]);
+        kv_put_values(&kv, kern_get(ISA_SCALAR), values, dims[i][1], slot, 1, (const float *[]){v[slot]});
       }
       for (int slot = 0; slot < KV_PAGE; slot++)
         for (int values_too = 0; values_too < 2; values_too++)
@@ -157,13 +157,13 @@ START_TEST(kv_extremes) { // whatever the size of the numbers: codes stay in ran
       struct kv kv = {.type = (enum kv_type)type};
       float x[BLOCK];
       for (int d = 0; d < BLOCK; d++) x[d] = largest[i] * (d == 3 ? -1.0f : kvt_random());
-      kv_put_value(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, x);
+      kv_put_values(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, 1, (const float *[]){x});
       for (int d = 0; d < BLOCK; d++) {
         double y = (double)kvt_value(kv.type, page, BLOCK, 0, d);
         ck_assert(fabs(y - (double)x[d]) <= kvt_bound(kv.type, largest[i]) + 2e-30);
       }
       x[5] = f32_from_bits(0x7FC00000u);
-      kv_put_value(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, x);
+      kv_put_values(&kv, kern_get(ISA_SCALAR), page, BLOCK, 0, 1, (const float *[]){x});
       float y = kvt_value(kv.type, page, BLOCK, 0, 5);
       ck_assert(y != y);
     }
@@ -188,7 +188,7 @@ START_TEST(kv_out_of_sight) {
                               .n = n, .scale = 1, .scratch = scratch};
         for (int i = 0; i < n; i++) {
           kv_put_key(&kv, kern_get(ISA_SCALAR), k, GROUP, i, x);
-          kv_put_value(&kv, kern_get(ISA_SCALAR), v, GROUP, i, i ? big : x);
+          kv_put_values(&kv, kern_get(ISA_SCALAR), v, GROUP, i, 1, (const float *[]){i ? big : x});
           a.q[i] = x;
           a.out[i] = out[i];
           a.last[i] = i;

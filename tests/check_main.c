@@ -9,7 +9,7 @@
 #include <math.h>
 
 #define SUITES(X) X(base) X(convert) X(hash) X(json) X(gguf) X(token) X(chat) X(chat_property) X(store) X(tape) X(kv) \
-  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample) X(embed)
+  X(model) X(model_arch) X(engine) X(pool) X(vectors) X(sample) X(embed) X(report)
 
 #include "check_support.h"
 
@@ -28,6 +28,7 @@
 #include "check_tape.c"
 #include "check_model_arch.c" // with what check_tape.c checks
 #include "check_pool.c"
+#include "check_report.c"
 #include "check_vectors.c"
 #include "check_token.c"
 #include "check_chat_property.c" // with what check_gguf.c writes

@@ -609,7 +609,7 @@ static void ta_fill(void) {
         for (int d = 0; d < TA_DIM; d++) key[d] = tt_float();
         for (int d = 0; d < TA_WIDTH; d++) value[d] = tt_float();
         kv_put_key(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, page, 0, kv), TA_DIM, at % KV_PAGE, key);
-        kv_put_value(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, page, 0, kv), TA_WIDTH, at % KV_PAGE, value);
+        kv_put_values(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, page, 0, kv), TA_WIDTH, at % KV_PAGE, 1, (const float *[]){value});
       }
   tr_fill(ta.q, 2);
   tr_fill(ta.k, 2);

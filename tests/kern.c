@@ -549,7 +549,7 @@ static void attention_pages(enum kv_type type, int head_dim, int value_dim, int 
       rnd_floats(x, head_dim, rnd_below(9) ? 2.0f : 6.0f);
       kv_put_key(&kv, kern_get(ISA_SCALAR), key_guard[page].p, head_dim, slot, x);
       rnd_floats(x, value_dim, 1.0f);
-      kv_put_value(&kv, kern_get(ISA_SCALAR), value_guard[page].p, value_dim, slot, x);
+      kv_put_values(&kv, kern_get(ISA_SCALAR), value_guard[page].p, value_dim, slot, 1, (const float *[]){x});
     }
   }
   free(x);
