@@ -146,7 +146,7 @@ static bool cache_compact(struct cache *c, struct bk_error *e) {
   qsort(c->slots, (size_t)c->mask + 1, sizeof *c->slots, cache_compare);
   while (n < c->n && kept + c->slots[n].bytes + sizeof(struct cache_head) <= c->limit / 2)
     kept += c->slots[n++].bytes + sizeof(struct cache_head);
-  if (!os_create(&out, c->path, e)) return false;
+  if (!os_create(&out, c->path, true, e)) return false;
   bool ok = true;
   for (struct buf b = {c->window, 0, CACHE_WINDOW, false}; ok && n-- > 0;) { // the latest use last
     const struct cache_slot *s = &c->slots[n];

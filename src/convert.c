@@ -25,7 +25,7 @@ struct convert_writer {
 static bool convert_begin(struct convert_writer *w, const char *path, struct arena *a, struct bk_error *e) {
   *w = (struct convert_writer){.buffer = buf_new(a, CONVERT_BUFFER), .error = e};
   if (!w->buffer.cap) return err_set(e, ERR_OS, "%s: no memory for a buffer", path);
-  return os_create(&w->out, path, e);
+  return os_create(&w->out, path, false, e);
 }
 
 static void convert_put(struct convert_writer *w, struct str s) {

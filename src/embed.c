@@ -346,7 +346,8 @@ static bool embed_add_text(struct embed *b, int line, struct str s) {
     return err_set(&l->error, ERR_DATA, "the line has more than %d sentences", EMBED_PARTS);
   struct embed_text *t = &b->texts[b->n_texts];
   *t = (struct embed_text){.text = s, .valid = utf8_valid(s), .piece = line};
-  t->bound = s.len * (t->valid ? 1 : 3) + b->options.prompt.len;
+  t->bound = s.len + b->options.prompt.len;
+  for (size_t at = 0; at < s.len && !t->valid;) t->bound += utf8_decode(s, &at) == UTF8_BAD ? 2 : 0; // U+FFFD has three bytes
   if (t->bound > EMBED_LINE)
     return err_set(&l->error, ERR_DATA, "the line has %zu bytes with its prompt, at most %d are allowed", t->bound, EMBED_LINE);
   t->ids = arena_raw(&b->ids, token_bound(v, t->bound), sizeof *t->ids, sizeof *t->ids);
@@ -587,18 +588,20 @@ static void embed_turn(struct embed *b) {
   memset(b->seen, 0, sizeof *b->seen * 4 * EMBED_LINES);
 }
 
-/* A round of the lines that are there, at least one. False at the end of the input, or with an error. */
+/* A round of the lines that are there, at least one. False at the end of the input, or if e has an error already; one that comes
+ * now is that of the next. */
 static bool embed_read(struct embed *b, struct embed_input *in, struct bk_error *e) {
   struct str line;
   bool too_long;
+  if (e->code) return false;
   embed_turn(b);
   embed_input_turn(in);
   while (b->n_lines < b->max_lines && in->beg < b->fill &&
          embed_input_take(in, b->n_lines == 0, &line, &too_long, e) == EMBED_TAKEN)
     embed_add(b, line, too_long);
-  if (b->n_lines && !e->code) embed_round(b);
+  if (b->n_lines) embed_round(b); // whatever became of the next
   if (b->cache && !e->code) cache_flush(b->cache, e);
-  return b->n_lines > 0 && !e->code;
+  return b->n_lines > 0;
 }
 
 /* The line whose answer is that of line i. */

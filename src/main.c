@@ -997,6 +997,7 @@ static const struct command *main_command(int argc, char **argv, struct bk_error
 int main(int argc, char **argv) {
   struct bk_error e = {0, ""};
   static struct options o = {.temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .repetition_penalty = -1, .penalty_window = -1};
+  os_take_standard();
   main_signals();
   bool plain = argc > 1 && (str_is(str_from(argv[1]), "--help") || str_is(str_from(argv[1]), "-h") || str_is(str_from(argv[1]), "help") ||
                             str_is(str_from(argv[1]), "--version"));

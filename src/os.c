@@ -304,15 +304,21 @@ static void os_discard(void) {
   os_unfinished[0] = 0;
 }
 
-static bool os_create(struct os_output *f, const char *path, struct bk_error *e) {
+static void os_take_standard(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd ? O_RDONLY : O_WRONLY); // the lowest number that is free
+}
+
+static bool os_create(struct os_output *f, const char *path, bool alone, struct bk_error *e) {
   struct stat st;
   BK_ASSERT(!os_unfinished[0]);
   *f = (struct os_output){-1, path};
   if (strlen(path) >= OS_PATH) return err_set(e, ERR_USAGE, "a path of %zu bytes, expected less than %d", strlen(path), OS_PATH);
   if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
     return err_set(e, ERR_IO, "%s: %s, expected a file or nothing", path, S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
-  snprintf(os_unfinished, sizeof os_unfinished, "%s.%08x.part", path, (unsigned)(uint32_t)os_random());
-  f->fd = open(os_unfinished, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (alone) snprintf(os_unfinished, sizeof os_unfinished, "%s.part", path);
+  else snprintf(os_unfinished, sizeof os_unfinished, "%s.%08x.part", path, (unsigned)(uint32_t)os_random());
+  f->fd = open(os_unfinished, O_WRONLY | O_CREAT | (alone ? O_TRUNC | O_NOFOLLOW : O_EXCL) | O_CLOEXEC, 0666);
   if (f->fd >= 0) return true;
   os_unfinished[0] = 0;
   return err_set(e, errno == EACCES || errno == EPERM || errno == EROFS ? ERR_PERMISSION : ERR_IO, "%s: cannot be written: %s", path,

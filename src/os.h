@@ -39,6 +39,9 @@ static int64_t os_read(int fd, char *to, size_t bytes); // as read(), but for in
 static bool os_ready(int fd);                           // would os_read return at once?
 static void os_close(int fd);
 
+/* Standard input, output and error that are closed are taken, so that no file comes to their numbers; using them fails. */
+static void os_take_standard(void);
+
 /* A file that is read and written at places, made if it is not there, for several processes. */
 static int os_open_log(const char *path, struct bk_error *e);
 static bool os_lock(int fd, bool lock);                // waits; a lock ends with its process
@@ -55,8 +58,9 @@ struct os_output {
   int fd;
   const char *path;
 };
-/* Error: not permitted (77), a path that is no file or cannot be made (74). `path` must live until the end. */
-static bool os_create(struct os_output *f, const char *path, struct bk_error *e);
+/* alone: nobody else writes it now, and what one who was killed left is taken over. Error: not permitted (77), a path that is
+ * no file or cannot be made (74). `path` must live until the end. */
+static bool os_create(struct os_output *f, const char *path, bool alone, struct bk_error *e);
 static bool os_write(struct os_output *f, struct str bytes, struct bk_error *e);
 static bool os_commit(struct os_output *f, struct bk_error *e); // to the disk, then renamed
 static void os_discard(void);
