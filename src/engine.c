@@ -28,7 +28,7 @@ struct engine_options {
 
 enum {
   ENGINE_ROWS = 256,   // of a batch at most, unless a model looks both ways and has a longer context
-  ENGINE_LANE_ROWS = 128, // of one that holds several sequences, on a lane, if nobody says
+  ENGINE_LANE_ROWS = 192, // of one that holds several sequences, on a lane, if nobody says
   ENGINE_BATCHES = 32, // of a step on lanes
   ENGINE_SEQUENCES = 64 // of a batch of a model that looks both ways
 };
@@ -347,7 +347,7 @@ static void engine_one_batch(struct engine *g) {
         engine_add(g, p, r, p->rows.n_rows ? g->options.rows : engine_rows(g));
 }
 
-/* Prompts in order, so many rows in a batch that there is one for each lane. False: too few, or something is generated. */
+/* Prompts in order, in batches of about the same size, as many for each lane. False: too few, or something is generated. */
 static bool engine_lane_batches(struct engine *g) {
   int64_t total = 0;
   for (struct request *r = g->first; r; r = r->next) {
@@ -355,8 +355,8 @@ static bool engine_lane_batches(struct engine *g) {
     if (r->n_max > r->n_prompt) return false;
     total += r->n_prompt - r->n_done < g->options.chunk ? r->n_prompt - r->n_done : g->options.chunk;
   }
-  const int64_t share = (total + g->n_lanes - 1) / g->n_lanes;
-  const int most = share < g->options.rows ? (int)share : g->options.rows;
+  const int64_t share = (total + g->n_lanes - 1) / g->n_lanes, each = (share + g->options.rows - 1) / g->options.rows;
+  const int most = each ? (int)((share + each - 1) / each) : 0;
   struct engine_batch *p = engine_batch(g);
   for (struct request *r = g->first; r; r = r->next) {
     if (r->state != REQUEST_RUNNING || engine_add(g, p, r, p->rows.n_rows ? most : engine_rows(g))) continue;
