@@ -106,9 +106,9 @@ static void info_person(const struct engine *g, const char *path, struct buf *b)
   buf_printf(b, "memory, before anything runs\n  weights       %8.1f MB packed + %.1f MB used in the file's map\n", (double)p.packed / 1e6,
              (double)p.mapped / 1e6);
   buf_printf(b, "  keys, values  %8.1f MB: %d pages of %d tokens\n", (double)p.keys_values / 1e6,
-             g->options.n_sequences * engine_max_pages(g), KV_PAGE);
-  buf_printf(b, "  scratch       %8.1f MB for steps of %d rows on %d threads\n", (double)p.scratch / 1e6, engine_rows(g),
-             g->options.n_threads);
+             engine_n_pages(g), KV_PAGE);
+  buf_printf(b, "  scratch       %8.1f MB for batches of %d rows on %d threads%s\n", (double)p.scratch / 1e6, engine_rows(g),
+             g->options.n_threads, g->n_lanes ? ", together and each alone" : "");
   buf_printf(b, "  tables        %8.1f MB\n  total         %8.1f MB\n", (double)p.tables / 1e6, (double)p.total / 1e6);
   buf_printf(b, "runs on       %s, %d threads%s\n  weights       ", kern_names[g->options.isa], g->options.n_threads,
              g->options.isa == ISA_SCALAR ? ": plain C, the same answers, slowly" : "");

@@ -656,6 +656,7 @@ static bool main_info(const struct options *o, struct bk_error *e) {
   if (o->gpu) return err_set(e, ERR_UNAVAILABLE, "not supported: GPUs");
   if (o->n_words > 0) named.model = o->words[0];
   if (!main_engine_options(&named, &options, e) || !main_model_path(&named, &path, e)) return false;
+  options.lanes = LANES_ENCODER; // as embed has it
   return info_print(path, &options, o->json != 0, o->tape != 0, stdout, main_memory, e) && main_flush(e);
 }
 

@@ -501,6 +501,42 @@ START_TEST(engine_crowded) { // more threads than processors, many tiny steps: t
 }
 END_TEST
 
+START_TEST(engine_lanes) { // each thread a batch of its own, or all together where something is generated: the same bits
+  enum { N = 24 };
+  struct arena whole = test_arena(64 << 20), a = whole;
+  struct et_job *alone[N], *lanes[N];
+  int32_t ids[200];
+  et_random(ids, 200);
+  et_start(&et, 1, (struct engine_options){.n_context = 256});
+  et_start(&et_other, 1, (struct engine_options){.n_context = 256, .n_threads = 3, .n_sequences = 10, .rows = 16, .chunk = 40,
+                                                 .lanes = LANES_ANY});
+  for (int generating = 0; generating < 2; generating++) {
+    int together = 0, batches = 0;
+    for (int i = 0; i < N; i++) {
+      const int n = i == 7 ? 200 : 1 + (i * 29 + 11 * generating) % 50, greedy = generating && i == 3 ? 5 : 0;
+      alone[i] = et_job(ids, n, greedy, &a);
+      lanes[i] = et_job(ids, n, greedy, &a);
+      et_run(&et, alone[i]);
+      et_submit(&et_other, lanes[i]);
+    }
+    while (engine_step(&et_other)) {
+      batches = et_other.n_batches > batches ? et_other.n_batches : batches;
+      together += et_other.n_batches == 1;
+    }
+    ck_assert_int_ge(batches, 3);
+    if (generating) ck_assert_int_ge(together, 4); // its steps were not on lanes
+    for (int i = 0; i < N; i++) {
+      ck_assert_int_eq(lanes[i]->r.state, REQUEST_DONE);
+      et_same(alone[i], lanes[i], "on lanes");
+    }
+  }
+  ck_assert_int_eq(et_other.kv.n_free, et_other.kv.n_pages);
+  engine_close(&et);
+  engine_close(&et_other);
+  os_release(whole);
+}
+END_TEST
+
 static Suite *engine_suite(void) {
   Suite *s = suite_create("engine");
   TCase *t = tcase_create("engine");
@@ -518,6 +554,7 @@ static Suite *engine_suite(void) {
   tcase_add_loop_test(t, pool_many_chunks, 0, 3);
   tcase_add_test(t, pool_opens_and_closes);
   tcase_add_test(t, engine_crowded);
+  tcase_add_test(t, engine_lanes);
   tcase_set_timeout(t, 60);
   suite_add_tcase(s, t);
   return s;
