@@ -11,4 +11,4 @@ CATALOGUE("gemma3-270m", "gemma-3-270m-Q4_K_M.gguf", UINT64_C(253113024),
 CATALOGUE("all-minilm-l6-v2", "all-MiniLM-L6-v2-F16.gguf", UINT64_C(90868376),
           "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
           "Apache-2.0", "embed",
-          "vectors of 384 numbers, English; made for 256 tokens: give --context 256 for what its authors measured", 0)
+          "vectors of 384 numbers, English; made for 256 tokens: give --context 256 for what its authors measured", 1)

@@ -224,11 +224,47 @@ static bool options_from_arguments(struct options *o, int argc, char **argv, str
 
 static struct arena main_memory; // reserved at start, for names, lists and texts
 
+/* Becomes tools/fetch for that model. */
+static bool main_fetch(const char *name, struct bk_error *e) {
+  char script[4096];
+  static const char *const below[] = {"tools/fetch", "../share/bodkin/fetch"};
+  const struct str folders[] = {os_program_folder(&main_memory), STR(".")};
+  for (int i = 0; i < 4; i++) {
+    snprintf(script, sizeof script, STR_FMT "/%s", (int)folders[i / 2].len, folders[i / 2].ptr ? folders[i / 2].ptr : "", below[i % 2]);
+    if (!os_is_file(script)) continue;
+    char *argv[] = {"python3", script, (char *)(uintptr_t)name, NULL};
+    execvp(argv[0], argv);
+    return err_set(e, ERR_UNAVAILABLE, "cannot run python3, which tools/fetch needs: %s", strerror(errno));
+  }
+  return err_set(e, ERR_UNAVAILABLE, "tools/fetch is neither beside this program nor in this folder");
+}
+
+/* The default for vectors is fetched where it is missing. */
+static bool main_vector_model(const char **path, struct bk_error *e) {
+  struct store_entry entry;
+  struct bk_error missing = {0};
+  char name[128];
+  int status = -1;
+  if (!store_default(true, &main_memory, &entry)) return err_set(e, ERR_USAGE, "no model: give -m MODEL");
+  if (store_find(entry.name, &main_memory, path, &missing)) return true;
+  snprintf(name, sizeof name, STR_FMT, STR_ARG(entry.name));
+  fprintf(stderr, "bodkin: %s: this is done now\n", missing.message);
+  pid_t child = fork();
+  if (child == 0) {
+    dup2(STDERR_FILENO, STDOUT_FILENO); // what it says is no vector
+    main_fetch(name, &missing);
+    _exit(missing.code);
+  }
+  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+  if (status != 0) return err_set(e, missing.code, "%s; it could not be fetched now", missing.message);
+  return store_find(entry.name, &main_memory, path, e);
+}
+
 static bool main_model_path(const struct options *o, const char **path, struct bk_error *e) {
   struct str name = str_from(o->model);
   if (!o->model) {
     struct store_entry entry;
-    if (!store_default(&main_memory, &entry)) return err_set(e, ERR_USAGE, "no model: give -m MODEL");
+    if (!store_default(false, &main_memory, &entry)) return err_set(e, ERR_USAGE, "no model: give -m MODEL");
     name = entry.name;
   }
   size_t sign = str_find(name, STR("="), 0); // name=path
@@ -675,18 +711,7 @@ static bool main_verify(const struct options *o, struct bk_error *e) {
 }
 
 static bool main_pull(const struct options *o, struct bk_error *e) {
-  char script[4096];
-  static const char *const below[] = {"tools/fetch", "../share/bodkin/fetch"};
-  const struct str folders[] = {os_program_folder(&main_memory), STR(".")};
-  if (o->n_words != 1) return err_set(e, ERR_USAGE, "usage: bodkin pull NAME");
-  for (int i = 0; i < 4; i++) {
-    snprintf(script, sizeof script, STR_FMT "/%s", (int)folders[i / 2].len, folders[i / 2].ptr ? folders[i / 2].ptr : "", below[i % 2]);
-    if (!os_is_file(script)) continue;
-    char *argv[] = {"python3", script, (char *)(uintptr_t)o->words[0], NULL};
-    execvp(argv[0], argv);
-    return err_set(e, ERR_UNAVAILABLE, "cannot run python3, which tools/fetch needs: %s", strerror(errno));
-  }
-  return err_set(e, ERR_UNAVAILABLE, "tools/fetch is neither beside this program nor in this folder");
+  return o->n_words == 1 ? main_fetch(o->words[0], e) : err_set(e, ERR_USAGE, "usage: bodkin pull NAME");
 }
 
 static void main_quantize_progress(double share) { fprintf(stderr, "\r%3.0f %%", share * 100); }
@@ -736,19 +761,20 @@ static bool main_cut(const struct options *o, enum embed_cut *cut, struct bk_err
   return ok;
 }
 
-/* A model for many short texts. */
-static bool main_embed_engine(const struct options *o, struct engine *g, struct bk_error *e) {
+/* A model for many short texts; own: the one used when none is named is that for vectors. */
+static bool main_embed_engine(const struct options *o, bool own, struct engine *g, struct bk_error *e) {
   struct engine_options options;
   const char *path;
   struct options alone = *o;
   alone.batch = 0;
-  if (!main_engine_options(&alone, &options, e) || !main_model_path(o, &path, e)) return false;
+  if (!main_engine_options(&alone, &options, e)) return false;
+  if (own && !o->model ? !main_vector_model(&path, e) : !main_model_path(o, &path, e)) return false;
   embed_engine_options(&options, o->batch);
   return engine_open(g, path, &options, e) && engine_load(g, e);
 }
 
-static bool main_embed_load(const struct options *o, struct engine *g, struct embed_input *in, struct bk_error *e) {
-  return embed_input_open(in, o->words, o->n_words, &main_memory, e) && main_embed_engine(o, g, e);
+static bool main_embed_load(const struct options *o, bool own, struct engine *g, struct embed_input *in, struct bk_error *e) {
+  return embed_input_open(in, o->words, o->n_words, &main_memory, e) && main_embed_engine(o, own, g, e);
 }
 
 static const char *const main_precisions[] = {"float32", "float16", "int8", "binary", "ubinary", NULL};
@@ -883,7 +909,7 @@ static bool main_embed_other(const struct options *o, struct embed_writer *first
   named.precision = o->against_precision;
   named.pca = named.ranges = NULL;
   named.dimensions = 0;
-  return main_embed_engine(&named, &g, e) && main_embed_options(&named, &g, &how, e) && main_embed_form(&named, &g, &how, &form, e) &&
+  return main_embed_engine(&named, true, &g, e) && main_embed_options(&named, &g, &how, e) && main_embed_form(&named, &g, &how, &form, e) &&
          embed_open(&b, &g, &how, e) && embed_writer_open(w, &b, &form, stdout, e);
 }
 
@@ -909,7 +935,7 @@ static bool main_embed(const struct options *o, struct bk_error *e) {
   struct embed_input in;
   struct embed_options how;
   struct embed_form form;
-  if (!main_embed_load(o, &g, &in, e) || !main_embed_options(o, &g, &how, e) || !main_embed_form(o, &g, &how, &form, e) ||
+  if (!main_embed_load(o, true, &g, &in, e) || !main_embed_options(o, &g, &how, e) || !main_embed_form(o, &g, &how, &form, e) ||
       !embed_open(&b, &g, &how, e) || !embed_writer_open(&w, &b, &form, stdout, e) ||
       !main_embed_cache(o, &cache, &b, e))
     return false;
@@ -931,7 +957,7 @@ static bool main_rerank(const struct options *o, struct bk_error *e) {
   struct embed_input in;
   enum embed_cut cut;
   if (!o->query) return err_set(e, ERR_USAGE, "no query: give -q QUERY");
-  if (!main_cut(o, &cut, e) || !main_embed_load(o, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e) ||
+  if (!main_cut(o, &cut, e) || !main_embed_load(o, false, &g, &in, e) || !rerank_open(&r, &g, str_from(o->query), cut, e) ||
       !main_embed_cache(o, &cache, &r.embed, e))
     return false;
   bool ok = rerank_run(&r, &in, e) && rerank_write(&r, o->top_n, stdout, e);

@@ -186,12 +186,12 @@ static bool store_by_sha256(struct str hex, struct arena *a, struct store_entry 
   return i < n;
 }
 
-/* The entry that is used when no model is named. */
-static bool store_default(struct arena *a, struct store_entry *out) {
+/* The entry that is used when no model is named: for vectors, or for all else. */
+static bool store_default(bool vectors, struct arena *a, struct store_entry *out) {
   struct store_entry *all;
   int n = store_catalogue(a, &all);
   for (int i = 0; i < n; i++) {
-    if (!all[i].is_default) continue;
+    if (!all[i].is_default || str_is(all[i].task, "embed") != vectors) continue;
     *out = all[i];
     return true;
   }

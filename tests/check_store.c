@@ -64,10 +64,11 @@ static void store_manifest(const char *name, const char *digest) {
 START_TEST(store_compiled_in) {
   store_begin();
   struct store_entry entry;
-  ck_assert(store_default(&store_arena, &entry));
+  ck_assert(store_default(false, &store_arena, &entry));
   ck_assert(str_is(entry.name, "smollm2-135m") && entry.bytes == 98362432 && str_is(entry.sha256, STORE_HEX));
   ck_assert(str_is(entry.file, "SmolLM2-135M-Instruct-Q4_1.gguf") && str_is(entry.licence, "Apache-2.0"));
   ck_assert(entry.is_default);
+  ck_assert(store_default(true, &store_arena, &entry) && str_is(entry.name, "all-minilm-l6-v2"));
   ck_assert(store_lookup(STR("gemma3-270m"), &store_arena, &entry));
   ck_assert(entry.bytes == 253113024 && str_is(entry.sha256, STORE_HEX2) && !entry.is_default);
   ck_assert(!store_lookup(STR("nobody"), &store_arena, &entry) && !store_lookup(STR_NONE, &store_arena, &entry));
@@ -95,7 +96,7 @@ START_TEST(store_own_catalogue) {
   ck_assert(store_lookup(STR("mine"), &store_arena, &entry));
   ck_assert(str_is(entry.file, "mine-Q8_0.gguf") && entry.bytes == 12 && str_is(entry.licence, "MIT"));
   ck_assert(store_lookup(STR("last"), &store_arena, &entry) && str_is(entry.file, "last.gguf"));
-  ck_assert(store_default(&store_arena, &entry) && str_is(entry.file, "other.gguf"));
+  ck_assert(store_default(false, &store_arena, &entry) && str_is(entry.file, "other.gguf"));
   ck_assert(entry.bytes == 0 && entry.sha256.len == 0);
   static const char *const unusable[] = {"../up", "up", "hidden", "none", ""};
   for (int i = 0; i < ARRAY_LEN(unusable); i++) ck_assert(!store_lookup(str_from(unusable[i]), &store_arena, &entry));

@@ -294,6 +294,7 @@ class Catalogue(unittest.TestCase):
     def test_one_default(self):
         done = subprocess.run([sys.executable, FETCH, "--list"], capture_output=True, text=True, check=True)
         self.assertEqual(done.stdout.count("(default)"), 1)
+        self.assertEqual(done.stdout.count("(default of embed)"), 1)
 
 
 if __name__ == "__main__":
