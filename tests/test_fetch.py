@@ -182,7 +182,8 @@ class Fetch(unittest.TestCase):
 
     def interrupt(self, number, code):
         env = self.stub_pip("import time\ntime.sleep(60)\n")
-        with subprocess.Popen(self.command("tiny"), env=env, stderr=subprocess.PIPE, text=True) as process:
+        heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may have it ignored
+        with subprocess.Popen(self.command("tiny"), env=env, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
             self.wait_for_pip()
             process.send_signal(number)
             _, errors = process.communicate(timeout=20)
