@@ -90,15 +90,27 @@ static void bench_ids(int32_t *ids, int n, int n_vocab, uint64_t seed) {
   for (int i = 0; i < n; i++) ids[i] = (int32_t)(sample_uniform(&seed) * n_vocab);
 }
 
-/* Weights a step reads (all matrices, and nothing of the head but once a slice) and operations of a row. */
-static void bench_cost(const struct engine *g, bool head, double *bytes, double *operations) {
+enum bench_part { PART_BODY, PART_TAIL, PART_HEAD }; // of a tape: for all rows, for those that are kept, for slices of those
+
+static enum bench_part bench_part(const struct tape *t, int op) {
+  return t->ops[op].head ? PART_HEAD : op < t->tail ? PART_BODY : PART_TAIL;
+}
+
+/* Weights that a part reads once it runs, and operations of a row. */
+struct bench_cost {
+  double bytes, operations;
+};
+
+static struct bench_cost bench_cost(const struct engine *g, enum bench_part part) {
   const struct tape *t = &g->model.tape;
+  struct bench_cost cost = {0, 0};
   for (int i = 0; i < t->n_ops; i++)
-    for (int k = 0; k < t->ops[i].n_out && t->ops[i].kind == OP_MATMUL && t->ops[i].head == head; k++) {
+    for (int k = 0; k < t->ops[i].n_out && t->ops[i].kind == OP_MATMUL && bench_part(t, i) == part; k++) {
       const struct weight *w = t->ops[i].w[k];
-      *bytes += w->packed ? (double)form_bytes(w->quant->form, w->n_rows, w->n_cols) : (double)model_file_bytes(w, w->n_rows);
-      *operations += 2.0 * w->n_rows * w->n_cols;
+      cost.bytes += w->packed ? (double)form_bytes(w->quant->form, w->n_rows, w->n_cols) : (double)model_file_bytes(w, w->n_rows);
+      cost.operations += 2.0 * w->n_rows * w->n_cols;
     }
+  return cost;
 }
 
 static double bench_kv_bytes(const struct engine *g, int position) { // read by the attention of one row
@@ -116,9 +128,8 @@ static bool bench_run(struct engine *g, const struct bench_case *c, struct reque
                       struct bench_result *out, struct bk_error *e) {
   const bool prefill = c->test == BENCH_PREFILL;
   int before = prefill || c->depth > 0 ? c->depth : 1, prompt = prefill ? c->depth + c->n : before, steps = prefill ? 0 : c->n, done = 0;
-  double body_bytes = 0, body_ops = 0, head_bytes = 0, head_ops = 0, start = os_seconds();
-  bench_cost(g, false, &body_bytes, &body_ops);
-  bench_cost(g, true, &head_bytes, &head_ops);
+  const struct bench_cost body = bench_cost(g, PART_BODY), tail = bench_cost(g, PART_TAIL), head = bench_cost(g, PART_HEAD);
+  double start = os_seconds();
   *out = (struct bench_result){0, (double)(steps * c->batch), 0, 0};
   for (int i = 0; i < c->batch; i++) {
     bench_ids(ids + i * each, prompt, (int)g->model.hp.n_vocab, (uint64_t)i + 1);
@@ -135,13 +146,13 @@ static bool bench_run(struct engine *g, const struct bench_case *c, struct reque
   while (engine_step(g)) {}
   out->seconds = os_seconds() - start;
   if (steps) {
-    for (int s = 0; s < steps; s++) out->bytes += body_bytes + head_bytes * ((c->batch + HEAD_ROWS - 1) / HEAD_ROWS) +
+    for (int s = 0; s < steps; s++) out->bytes += body.bytes + tail.bytes + head.bytes * ((c->batch + HEAD_ROWS - 1) / HEAD_ROWS) +
                                                   bench_kv_bytes(g, prompt + s) * c->batch;
-    out->operations = (body_ops + head_ops) * steps * c->batch;
+    out->operations = (body.operations + tail.operations + head.operations) * steps * c->batch;
   } else {
     out->tokens = prompt - done;
-    out->bytes = body_bytes * ((prompt - done + ENGINE_ROWS - 1) / ENGINE_ROWS) + head_bytes;
-    out->operations = body_ops * (prompt - done) + head_ops;
+    out->bytes = body.bytes * ((prompt - done + ENGINE_ROWS - 1) / ENGINE_ROWS) + tail.bytes + head.bytes;
+    out->operations = body.operations * (prompt - done) + tail.operations + head.operations;
   }
   return true;
 }
@@ -149,8 +160,8 @@ static bool bench_run(struct engine *g, const struct bench_case *c, struct reque
 /* One run of embed: the ids are made before, the vectors are there at the end. pools (batch), vector (n_embd) */
 static bool bench_embed(struct engine *g, const struct bench_case *c, struct request *r, int32_t *ids, struct pool *pools, float *vector,
                         struct bench_result *out, struct bk_error *e) {
-  double bytes = 0, operations = 0;
-  bench_cost(g, false, &bytes, &operations);
+  const struct bench_cost body = bench_cost(g, PART_BODY), tail = bench_cost(g, PART_TAIL);
+  const double kept = pools[0].kind == POOL_MEAN ? c->n : 1; // rows of a text
   for (int i = 0; i < c->batch; i++) {
     bench_ids(ids + i * c->n, c->n, (int)g->model.hp.n_vocab, (uint64_t)i + 1);
     pool_clear(&pools[i]);
@@ -163,7 +174,8 @@ static bool bench_embed(struct engine *g, const struct bench_case *c, struct req
   while (engine_step(g)) steps++;
   for (int i = 0; i < c->batch; i++)
     if (!pool_vector(&pools[i], vector)) return err_set(e, ERR_DATA, "a vector holds a NaN or an infinity");
-  *out = (struct bench_result){os_seconds() - start, (double)c->batch * c->n, bytes * steps, operations * c->batch * c->n};
+  *out = (struct bench_result){os_seconds() - start, (double)c->batch * c->n, (body.bytes + tail.bytes) * steps,
+                               (body.operations * c->n + tail.operations * kept) * c->batch};
   return true;
 }
 
@@ -206,8 +218,9 @@ static void bench_label(const struct op *op, int phase, char *label, size_t size
   snprintf(label, size, "%s%s%s" STR_FMT, tape_op_names[op->kind], part, name.len ? " " : "", STR_ARG(name));
 }
 
-/* Where the time of the threads went, operations of all layers together, the longest first. */
-static void bench_print_profile(FILE *out, const struct engine *g, double seconds, double runs, double rows, bool prompt) {
+/* Where the time of the threads went, operations of all layers together, the longest first. Of the rows of a run `kept` go on to
+ * its end. */
+static void bench_print_profile(FILE *out, const struct engine *g, double seconds, double runs, double rows, double kept) {
   enum { LABELS = 64 };
   struct { char label[96]; double seconds, operations; } all[LABELS];
   const struct tape *t = &g->model.tape;
@@ -218,7 +231,7 @@ static void bench_print_profile(FILE *out, const struct engine *g, double second
     double spent = 0, operations = 0;
     for (int k = 0; k < n_threads; k++) spent += g->cpu.profile[2 * t->n_ops * k + i];
     for (int k = 0; k < op->n_out && i % 2; k++)
-      operations += 2.0 * op->w[k]->n_rows * op->w[k]->n_cols * runs * (op->head && prompt ? 1 : rows);
+      operations += 2.0 * op->w[k]->n_rows * op->w[k]->n_cols * runs * (bench_part(t, i / 2) == PART_BODY ? rows : kept);
     bench_label(op, i % 2, label, sizeof label);
     int at = 0;
     while (at < n && strcmp(all[at].label, label)) at++;
@@ -276,8 +289,9 @@ static bool bench_case(struct engine *g, const struct bench_case *c, int repeat,
   if (ok) bench_print(out, g, c, &all[repeat / 2], roof, json);
   if (ok && g->cpu.profile) {
     bool prompt = c->test == BENCH_PREFILL || embed; // of the others the prompts are in it too, if there are any
-    bench_print_profile(out, g, seconds, prompt ? repeat : (double)repeat * (c->n + 1), embed ? c->n * c->batch : prompt ? c->n : c->batch,
-                        prompt);
+    const int rows = embed ? c->n * c->batch : prompt ? c->n : c->batch;
+    bench_print_profile(out, g, seconds, prompt ? repeat : (double)repeat * (c->n + 1), rows,
+                        embed && pools[0].kind != POOL_MEAN ? c->batch : embed || !prompt ? rows : 1);
   }
   g->cpu.profile = NULL;
   for (int i = 0; i < g->n_lanes; i++) g->lanes[i].profile = NULL;

@@ -147,6 +147,7 @@ struct batch_segment {     // consecutive rows of one sequence
   int position;            // of the first row
   int n_ids;               // of the sequence: what a row sees that looks both ways
   const int *pages;        // of the sequence, enough for its last row
+  int kept, n_kept;        // of those that are kept: the first, how many
 };
 
 struct batch {
@@ -156,7 +157,9 @@ struct batch {
   const int32_t *type;     // (n_rows) token types
   const int *segment;      // (n_rows) index into segments
   const struct batch_segment *segments;
-  const int *out;          // (n_out) rows whose logits are wanted
+  const int *kept;         // (n_kept) rows of which anything is asked, ascending; NULL: all
+  int n_kept;
+  const int *out;          // (n_out) rows whose logits are wanted: which of those that are kept
 };
 
 /* How attention is cut. A tile is some columns, a column being (row, query head), that share a key/value head and a
@@ -168,6 +171,7 @@ struct cpu_cut {
   int parts;       // tiles that share a key/value head and rows
   int tiles, segments;
   bool whole;
+  bool kept;       // only rows that are kept attend
 };
 
 /* Rows and the experts chosen for them, n_used a row: a pair. Pairs lie expert after expert, rows ascending in each. */
@@ -237,7 +241,10 @@ static float *cpu_row(const struct cpu *c, int value, int row) {
   return (float *)(void *)(c->values + v->offset) + (size_t)v->stride * (size_t)row;
 }
 
-static int cpu_rows(const struct cpu *c, const struct op *op) { return op->head ? c->out_n : c->batch->n_rows; }
+static int cpu_rows(const struct cpu *c, const struct op *op) {
+  const struct batch *b = c->batch;
+  return op->head ? c->out_n : b->kept && op - c->tape->ops >= c->tape->tail ? b->n_kept : b->n_rows;
+}
 
 /* ---- operations: each runs one chunk ---- */
 
@@ -519,6 +526,9 @@ static float cpu_alibi_slope(const struct op *op, int head) {
   return op->alibi > 0 ? (float)kern_exp(-0.69314718055994531 * step * times) : 0.0f;
 }
 
+/* Rows of a segment that attend. */
+static int cpu_attending(const struct cpu_cut *cut, const struct batch_segment *s) { return cut->kept ? s->n_kept : s->n_rows; }
+
 static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op) {
   const struct batch *b = c->batch;
   const int shared = op->n_head / op->n_head_kv, threads = c->pool.n_threads;
@@ -528,7 +538,8 @@ static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op
   if (cut.heads > c->kern->widest) cut.heads = c->kern->widest;
   cut.rows = c->kern->widest / cut.heads;
   cut.parts = (shared + cut.heads - 1) / cut.heads;
-  for (int i = 0; i < b->n_segments; i++) cut.tiles += (b->segments[i].n_rows + cut.rows - 1) / cut.rows;
+  cut.kept = b->kept && !single && op - c->tape->ops == c->tape->tail - 1;
+  for (int i = 0; i < b->n_segments; i++) cut.tiles += (cpu_attending(&cut, &b->segments[i]) + cut.rows - 1) / cut.rows;
   cut.tiles *= op->n_head_kv * cut.parts;
   for (int i = 0; i < b->n_rows && single && cut.tiles <= cpu_slots(threads); i++) {
     int n = b->position[i] / KV_PAGE / KV_SEGMENT - cpu_first_page(op, b->position[i]) / KV_SEGMENT + 1;
@@ -550,13 +561,13 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
   int kv_head = tile / cut->parts % op->n_head_kv, shared = op->n_head / op->n_head_kv, head0 = tile % cut->parts * cut->heads;
   int n_heads = shared - head0 < cut->heads ? shared - head0 : cut->heads;
   const struct batch_segment *s = b->segments;
-  for (tile /= op->n_head_kv * cut->parts; tile >= (s->n_rows + cut->rows - 1) / cut->rows; s++)
-    tile -= (s->n_rows + cut->rows - 1) / cut->rows;
-  int row0 = tile * cut->rows, n_rows = s->n_rows - row0 < cut->rows ? s->n_rows - row0 : cut->rows;
+  for (tile /= op->n_head_kv * cut->parts; tile >= (cpu_attending(cut, s) + cut->rows - 1) / cut->rows; s++)
+    tile -= (cpu_attending(cut, s) + cut->rows - 1) / cut->rows;
+  const int row0 = tile * cut->rows, left = cpu_attending(cut, s) - row0, n_rows = left < cut->rows ? left : cut->rows;
   a->n = n_rows * n_heads;
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
-      int row = s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
+      int row = cut->kept ? b->kept[s->kept + row0 + r] : s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
       a->q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
       a->out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
       a->first[i] = cpu_first_seen(op, position);
@@ -742,10 +753,26 @@ static int cpu_head_op(const struct tape *t) {
   return i;
 }
 
-/* The whole pass but the head: fills pages and leaves the hidden states in scratch. */
+/* Moves the rows that are kept together, in every value that the tape reads from `tail` on. */
+static void cpu_keep(struct cpu *c) {
+  const struct tape *t = c->tape;
+  for (int k = 0; k < t->n_values; k++) {
+    const struct value *v = &t->values[k];
+    if (v->slice_of != VALUE_NONE || v->first >= t->tail || v->last < t->tail) continue;
+    for (int i = 0; i < c->batch->n_kept; i++)
+      if (c->batch->kept[i] != i) memcpy(cpu_row(c, k, i), cpu_row(c, k, c->batch->kept[i]), sizeof(float) * (size_t)v->width);
+  }
+}
+
+/* The whole pass but the head: fills pages and leaves the hidden states of rows that are kept in scratch, one after the other. */
 static void cpu_run(struct cpu *c, const struct batch *b) {
+  const int tail = c->tape->tail, end = cpu_head_op(c->tape);
+  const bool all = !b->kept || b->n_kept == b->n_rows;
   c->batch = b;
-  cpu_section(c, 0, cpu_head_op(c->tape));
+  cpu_section(c, 0, all ? end : tail);
+  if (all) return;
+  cpu_keep(c);
+  if (b->n_kept && tail < end) cpu_section(c, tail, end);
 }
 
 /* Logits of output rows [first, first + n), n <= HEAD_ROWS, of the batch just run; row i of the answer at *logits + i * stride. */

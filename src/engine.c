@@ -72,7 +72,7 @@ struct engine {
   struct arena tables;   // what is left of it
   struct request *first, *last;
   int32_t *token, *position, *type; // (rows of a step)
-  int *segment, *out;
+  int *segment, *kept, *out;
   struct batch_segment *segments;
   struct request **owner;    // (rows of a step) of a segment
   struct engine_batch *batches; // (ENGINE_BATCHES) of the step
@@ -162,6 +162,7 @@ static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_
   g->position = ARENA_NEW(a, int32_t, rows);
   g->type = ARENA_NEW(a, int32_t, rows);
   g->segment = ARENA_NEW(a, int, rows);
+  g->kept = ARENA_NEW(a, int, rows);
   g->out = ARENA_NEW(a, int, rows);
   g->segments = ARENA_NEW(a, struct batch_segment, rows);
   g->owner = ARENA_NEW(a, struct request *, rows);
@@ -170,7 +171,7 @@ static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_
   g->page_lists = ARENA_NEW(a, int, (size_t)o->n_sequences * (size_t)max_pages);
   g->slot = ARENA_NEW(a, struct request *, (size_t)o->n_sequences);
   g->lanes = ARENA_NEW(a, struct cpu, (size_t)g->n_lanes);
-  if (!g->token || !g->position || !g->type || !g->segment || !g->out || !g->segments || !g->owner || !g->batches || !g->pages ||
+  if (!g->token || !g->position || !g->type || !g->segment || !g->kept || !g->out || !g->segments || !g->owner || !g->batches || !g->pages ||
       !g->page_lists || !g->slot || !g->lanes)
     return err_set(e, ERR_OS, "no memory for the engine's tables");
   for (int i = 0; i < g->kv.n_pages; i++) g->pages[i] = i;
@@ -307,7 +308,7 @@ static struct engine_batch *engine_batch(struct engine *g) {
   struct engine_batch *p = &g->batches[g->n_batches++];
   const int at = g->n_rows;
   p->rows = (struct batch){.token = g->token + at, .position = g->position + at, .type = g->type + at, .segment = g->segment + at,
-                           .segments = g->segments + at, .out = g->out + at};
+                           .segments = g->segments + at, .kept = g->kept + at, .out = g->out + at};
   p->owner = g->owner + at;
   p->n_pages = 0;
   return p;
@@ -322,15 +323,19 @@ static bool engine_add(struct engine *g, struct engine_batch *p, struct request 
   if (n > g->options.chunk) n = g->options.chunk;
   if (n <= 0 || (n < left && whole) || p->n_pages + pages > engine_lane_pages(g) || g->n_rows + n > engine_step_rows(g)) return false;
   p->owner[b->n_segments] = r;
-  g->segments[base + b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, whole ? NULL : r->pages};
+  g->segments[base + b->n_segments] = (struct batch_segment){b->n_rows, n, r->n_done, r->n_ids, whole ? NULL : r->pages,
+                                                                b->n_kept, 0};
   for (int i = 0; i < n; i++) {
     const int row = b->n_rows + i, position = r->n_done + i;
     g->token[base + row] = r->ids[position];
     g->position[base + row] = position;
     g->type[base + row] = r->types && position < r->n_prompt ? r->types[position] : 0;
     g->segment[base + row] = b->n_segments;
-    if (r->logits && engine_wants(r, position)) g->out[base + b->n_out++] = row;
+    const bool logits = r->logits && engine_wants(r, position);
+    if (logits) g->out[base + b->n_out++] = b->n_kept;
+    if (logits || (r->pool && pool_wants(r->pool, position, r->n_prompt))) g->kept[base + b->n_kept++] = row;
   }
+  g->segments[base + b->n_segments].n_kept = b->n_kept - g->segments[base + b->n_segments].kept;
   p->n_pages += pages;
   b->n_segments++;
   b->n_rows += n;
@@ -380,11 +385,11 @@ static void engine_answer(struct request *r, int position, const float *logits, 
 }
 
 /* Hands the rows of one request to its pool. */
-static void engine_pool(struct engine *g, struct cpu *c, const struct batch_segment *s, struct request *r) {
+static void engine_pool(struct engine *g, struct cpu *c, const struct batch *b, const struct batch_segment *s, struct request *r) {
   const struct tape *t = &g->model.tape;
-  for (int i = 0; i < s->n_rows && r->pool; i++) {
-    if (!pool_wants(r->pool, s->position + i, r->n_prompt)) continue;
-    const float *x = cpu_row(c, pool_value(r->pool, t), s->row + i);
+  for (int i = s->kept; i < s->kept + s->n_kept && r->pool; i++) {
+    if (!pool_wants(r->pool, b->position[b->kept[i]], r->n_prompt)) continue;
+    const float *x = cpu_row(c, pool_value(r->pool, t), i);
     if (r->pool->of == POOL_HIDDEN && t->hidden_norm.eps > 0) {
       float *normed = cpu_scratch(c, 0, CPU_ROW);
       cpu_norm(c->kern, &t->hidden_norm, x, (int)g->model.hp.n_embd, normed);
@@ -404,13 +409,13 @@ static void engine_run(struct engine *g, struct cpu *c, struct engine_batch *p, 
     pages += kv_pages_for(segments[i].n_rows);
   }
   cpu_run(c, b);
-  for (int i = 0; i < b->n_segments; i++) engine_pool(g, c, &segments[i], p->owner[i]);
+  for (int i = 0; i < b->n_segments; i++) engine_pool(g, c, b, &segments[i], p->owner[i]);
   for (int i = 0; i < b->n_out; i += HEAD_ROWS) {
     const int n = b->n_out - i < HEAD_ROWS ? b->n_out - i : HEAD_ROWS;
     size_t stride;
     const float *logits = cpu_run_head(c, i, n, &stride);
     for (int k = 0; k < n; k++) {
-      const int row = b->out[i + k];
+      const int row = b->kept[b->out[i + k]];
       engine_answer(p->owner[b->segment[row]], b->position[row], logits + stride * (size_t)k, (int)g->model.hp.n_vocab);
     }
   }

@@ -266,9 +266,29 @@ static int tape_columns(const struct tape_route *r, int n_rows) {
   return pairs + GROUP * (pairs < r->n_expert ? pairs : r->n_expert);
 }
 
+/* Whether an operation asks where its row stands: in which sequence, at which position, which token it is. */
+static bool tape_is_placed(const struct op *op) {
+  return op->kind == OP_ATTENTION || op->kind == OP_HEADS || op->kind == OP_MEAN || op->kind == OP_EMBED || op->kind == OP_ANGLES;
+}
+
+/* Behind the last operation that asks so, rows of which nothing is wanted may be left out; at the latest where the head begins. */
+static int tape_tail(const struct tape *t) {
+  int end = t->n_ops, tail;
+  while (end > 0 && t->ops[end - 1].head) end--;
+  for (tail = end; tail > 0 && !tape_is_placed(&t->ops[tail - 1]);) tail--;
+  for (int i = tail; i < end && t->ops[i].kind != OP_ROUTE; i++)
+    if (t->ops[i].route) return end; // pairs were sorted before, for all rows
+  for (int i = 0; i < t->n_values; i++) {
+    const struct value *v = &t->values[i];
+    if (v->first < tail && v->last >= tail && v->pairs) return end;
+  }
+  return tail;
+}
+
 /* Each value goes to the lowest place that no value alive at the same time covers: first fit in the order of the tape. */
 static void tape_plan(struct tape *t, int max_rows) {
   t->max_rows = max_rows;
+  t->tail = tape_tail(t);
   t->scratch_bytes = t->panel_bytes = 0;
   for (int i = 0; i < t->n_values; i++) {
     struct value *v = &t->values[i];

@@ -105,6 +105,7 @@ struct tape {
   struct norm hidden_norm;   // eps 0: none
   int colbert, sparse;       // values of what every token has beside them; or VALUE_NONE
   bool in_head;
+  int tail;                  // operation from which on only rows take part that something is asked of; set by tape_plan
   int max_rows;              // set by tape_plan
   size_t scratch_bytes;      // of all values
   size_t panel_bytes;        // of the largest panels any product needs

@@ -249,7 +249,7 @@ static double tr_at(const struct weight *w, int row, int col) { // rows of all e
 
 /* Rows [first, first + n) become the batch. */
 static void tr_take(int first, int n) {
-  tr.batch = (struct batch){n, 0, n, tr.token, tr.position, tr.type, tr.segment, tr.segments, tr.out};
+  tr.batch = (struct batch){n, 0, n, tr.token, tr.position, tr.type, tr.segment, tr.segments, NULL, 0, tr.out};
   for (int i = 0; i < n; i++) {
     const struct tr_row *r = &tr.rows[first + i];
     if (i == 0 || r->sequence != r[-1].sequence)
