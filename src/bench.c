@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: MIT */
 
 enum bench_test { BENCH_PREFILL, BENCH_DECODE, BENCH_BATCH, BENCH_LOAD, BENCH_EMBED, BENCH_TESTS };
-static const char *const bench_names[BENCH_TESTS] = {"prefill", "decode", "batch", "load", "embed"};
+static const char bench_names[BENCH_TESTS][8] = {"prefill", "decode", "batch", "load", "embed"};
 
 struct bench_case {
   enum bench_test test;

@@ -17,7 +17,7 @@ typedef bool chat_function(struct chat_run *r, const struct chat_arguments *args
                            struct chat_value *out);
 
 struct chat_builtin {
-  const char *name;
+  char name[16];      // in place: a pointer costs a relocation as well
   const char *params; // "old,new,count"; NULL: takes what comes, and looks at args itself
   int required;
   chat_function *run;
@@ -842,8 +842,8 @@ static int chat_iso_week(const struct chat_time *t, int *year) {
   return thursday / 7 + 1;
 }
 
-static const char *const chat_days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
-static const char *const chat_months[] = {"January", "February", "March", "April", "May", "June", "July", "August",
+static const char chat_days[][10] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+static const char chat_months[][10] = {"January", "February", "March", "April", "May", "June", "July", "August",
                                           "September", "October", "November", "December"};
 
 /* A number with its width and padding; glibc's flags "-", "_" and "0" change the padding. */

@@ -103,8 +103,7 @@ static const char *chat_type_name(const struct chat_value *v) {
   case CHAT_FLOAT: return v->spelling ? "int" : "float";
   case CHAT_STRING: return "str";
   case CHAT_LIST: {
-    static const char *const names[] = {"list", "tuple", "range", "dict_items", "dict_keys", "dict_values",
-                                        "generator"};
+    static const char names[][12] = {"list", "tuple", "range", "dict_items", "dict_keys", "dict_values", "generator"};
     return names[v->u.list->kind];
   }
   case CHAT_DICT: return "dict";

@@ -34,7 +34,7 @@ static const struct quant safetensors_f8_e5m2 = {"F8_E5M2", UINT32_MAX, 1, 1, FO
 static const struct quant safetensors_i8 = {"I8", UINT32_MAX, 1, 1, FORM_F32, safetensors_int8, NULL, NULL, NULL};
 
 static const struct safetensors_type {
-  const char *name;
+  char name[8];
   size_t bytes;
   const struct quant *quant; // NULL: no weights, or not supported as such
 } safetensors_types[] = {

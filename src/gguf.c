@@ -11,7 +11,7 @@ enum gguf_type { // metadata value types
   GGUF_I64, GGUF_F64, GGUF_TYPE_COUNT
 };
 static const uint8_t gguf_type_bytes[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}; // 0: variable
-static const char *const gguf_type_names[GGUF_TYPE_COUNT] = {
+static const char gguf_type_names[GGUF_TYPE_COUNT][8] = {
   "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
 
 enum {

@@ -408,7 +408,7 @@ KERN_END
 #endif
 #endif
 
-static const char *const kern_names[ISA_COUNT] = {"scalar", "avx2", "avx_vnni", "avx512", "neon", "neon_dot", "neon_i8mm"};
+static const char kern_names[ISA_COUNT][10] = {"scalar", "avx2", "avx_vnni", "avx512", "neon", "neon_dot", "neon_i8mm"};
 
 static const struct kern *kern_get(enum os_isa isa) {
   if (!os_has_isa(isa)) return NULL;

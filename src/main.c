@@ -33,7 +33,7 @@ struct options {
 };
 
 struct option {
-  const char *name;  // without dashes; in the environment BODKIN_ and capitals
+  char name[20];     // without dashes; in the environment BODKIN_ and capitals
   char letter;       // 0: none
   enum option_kind kind;
   size_t offset;
@@ -974,7 +974,8 @@ static bool main_absent(const struct options *o, struct bk_error *e) {
 /* ---- the program ---- */
 
 static const struct command {
-  const char *name, *usage, *help;
+  char name[12];
+  const char *usage, *help;
   bool (*run)(const struct options *o, struct bk_error *e);
   int max_words; // that are no options
 } commands[] = {

@@ -253,7 +253,7 @@ static void tr_take(int first, int n) {
   for (int i = 0; i < n; i++) {
     const struct tr_row *r = &tr.rows[first + i];
     if (i == 0 || r->sequence != r[-1].sequence)
-      tr.segments[tr.batch.n_segments++] = (struct batch_segment){i, 0, r->position, tr.n_ids[r->sequence], tr.pages[r->sequence]};
+      tr.segments[tr.batch.n_segments++] = (struct batch_segment){i, 0, r->position, tr.n_ids[r->sequence], tr.pages[r->sequence], 0, 0};
     tr.segments[tr.batch.n_segments - 1].n_rows++;
     tr.segment[i] = tr.batch.n_segments - 1;
     tr.token[i] = r->token, tr.position[i] = r->position, tr.type[i] = r->type;
@@ -594,7 +594,10 @@ static void ta_begin(int round) {
   if (round % 6 == 1 || round % 6 == 4) ta.h.alibi = round % 4 == 2 ? 5.0f : 8.0f;
   if (round % 6 == 2) ta.h.reach = round % 4 ? 5 : 40, ta.h.bias = tr_floats(ta.h.n_head * (2 * ta.h.reach + 1), 3);
   ta.q = tr_input(ta.h.n_head * TA_DIM), ta.k = tr_input(TA_KV * TA_DIM), ta.v = tr_input(TA_KV * TA_WIDTH);
-  if (rotated) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
+}
+
+static void ta_attend(void) {
+  if (ta.h.rope) ta.h.angles = tape_angles(&tr.tape, &ta.rope);
   ta.o = tape_attention(&tr.tape, &ta.h, ta.q, ta.k, ta.v);
 }
 
@@ -679,6 +682,7 @@ START_TEST(op_heads_and_attention) {
   for (int round = 0; round < 60; round++) {
     const enum kv_type type = (enum kv_type)(round % 3);
     ta_begin(round);
+    ta_attend();
     tr_ready(false, type, 1 + round % 3);
     ta_fill();
     cpu_run(&tr.cpu, &tr.batch);
@@ -1006,6 +1010,77 @@ START_TEST(op_head_and_softcap) {
 }
 END_TEST
 
+/* ---- rows that are kept ---- */
+
+enum { TK_WIDTH = 64, TK_OUT = 40, TK_MEAN = 2, TK_EARLY = 3 }; // rounds: a mean stands last; experts are chosen before attention
+static const struct tape_route tk_route = {2 * MATMUL_MAX, 2, GATE_SOFTMAX, true, 1, NULL, 0, 0};
+
+/* Attention, and what follows it: its output and that of experts added to x, a product of its norm. */
+static int tk_begin(int round) {
+  ta_begin(round);
+  const struct weight *router = tr_weight(&quant_f32, tk_route.n_expert, TK_WIDTH, true);
+  const struct weight *experts = tr_experts(&quant_q8_0, TK_WIDTH, TK_WIDTH, tk_route.n_expert, true);
+  const bool early = round % 4 == TK_EARLY;
+  int x = tr_input(TK_WIDTH), weights = VALUE_NONE, y;
+  if (early) weights = tape_route(&tr.tape, &tk_route, tape_product(&tr.tape, TAPE_ROWS(x), router));
+  ta_attend();
+  tape_matmul_add(&tr.tape, TAPE_ROWS(ta.o), tr_weight(&quant_f32, TK_WIDTH, ta.h.n_head * TA_WIDTH, true), x);
+  if (!early) weights = tape_route(&tr.tape, &tk_route, tape_product(&tr.tape, TAPE_ROWS(x), router));
+  tape_experts(&tr.tape, TAPE_ROWS(x), &tk_route, weights, 1, &experts, &y);
+  tape_mix(&tr.tape, &tk_route, y, weights, 1, x);
+  y = tape_product(&tr.tape, TAPE_NORM(x, ((struct norm){NULL, NULL, 1e-5f, true})), tr_weight(&quant_q8_0, TK_OUT, TK_WIDTH, true));
+  if (round % 4 == TK_MEAN) y = tape_mean(&tr.tape, y);
+  tr_ready(false, (enum kv_type)(round % 3), 1 + round % 3);
+  ta_fill();
+  tr_fill(x, 1);
+  return y;
+}
+
+/* Runs the same rows again, of which those of a bit mask are kept, or none. */
+static void tk_run(uint64_t keep) {
+  static int kept[TA_ROWS];
+  tr.batch.kept = kept, tr.batch.n_kept = 0;
+  memset(tr.cpu.values, 0x7F, tr.tape.scratch_bytes);
+  for (int i = 0; i < tr.n_inputs; i++) {
+    const int width = tr.tape.values[tr.inputs[i]].width;
+    for (int r = 0; r < TA_ROWS; r++)
+      memcpy(cpu_row(&tr.cpu, tr.inputs[i], r), tr.kept[i] + r * width, sizeof(float) * (size_t)width);
+  }
+  for (int i = 0; i < tr.batch.n_segments; i++) {
+    struct batch_segment *s = &tr.segments[i];
+    s->kept = tr.batch.n_kept;
+    for (int r = s->row; r < s->row + s->n_rows; r++)
+      if (keep >> r & 1) kept[tr.batch.n_kept++] = r;
+    s->n_kept = tr.batch.n_kept - s->kept;
+  }
+  cpu_run(&tr.cpu, &tr.batch);
+}
+
+/* Whichever rows are kept, they have the bits they have among all, and lie one after the other. */
+START_TEST(rows_that_are_kept) {
+  static float want[TA_ROWS][TK_OUT];
+  for (int round = 0; round < 24; round++) {
+    const int y = tk_begin(round), attention = round % 4 == TK_EARLY ? 4 : 2;
+    ck_assert_int_eq(tr.tape.tail, round % 4 < TK_MEAN ? attention + (ta.h.rope != NULL) : tr.tape.n_ops);
+    cpu_run(&tr.cpu, &tr.batch);
+    for (int r = 0; r < TA_ROWS; r++) memcpy(want[r], cpu_row(&tr.cpu, y, r), sizeof want[r]);
+    for (int k = 0; k < 12; k++) {
+      const uint64_t masks[] = {0, 1, (uint64_t)1 << (TA_ROWS - 1), UINT64_MAX}, some = (uint64_t)tt_below(1 << 20) << 20 | (uint64_t)tt_below(1 << 20);
+      const uint64_t keep = k < 4 ? masks[k] : k < 8 ? some : some & (uint64_t)tt_below(1 << 20) << 17;
+      tk_run(keep);
+      for (int r = 0, at = 0; r < TA_ROWS; r++) {
+        if (!(keep >> r & 1)) continue;
+        const bool has = round % 4 != TK_MEAN || r == tr.segments[tr.segment[r]].row; // the others hold nothing
+        ck_assert_msg(!has || memcmp(cpu_row(&tr.cpu, y, at), want[r], sizeof want[r]) == 0, "round %d, rows %llx: row %d has other bits",
+                      round, (unsigned long long)keep, r);
+        at++;
+      }
+    }
+    tr_end();
+  }
+}
+END_TEST
+
 static Suite *tape_suite(void) {
   Suite *s = suite_create("tape");
   TCase *t = tcase_create("tape");
@@ -1026,6 +1101,7 @@ static Suite *tape_suite(void) {
   tcase_add_test(t, op_join);
   tcase_add_test(t, op_add);
   tcase_add_test(t, op_head_and_softcap);
+  tcase_add_test(t, rows_that_are_kept);
   tcase_set_timeout(t, 60);
   suite_add_tcase(s, t);
   return s;
