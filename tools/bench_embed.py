@@ -5,7 +5,8 @@ usage: tools/bench_embed.py [-m MODEL.gguf] [--tokens N] [--texts N] [--rounds R
 
 Without -m a BERT-tiny of random weights (2 layers, 128 wide, 30,522 pieces, Q8_0), which needs PyPI's numpy and gguf. Texts
 are random words of the vocabulary, no two alike, N tokens each with the model's own frame. The command reads a file and
-writes raw float32 to a file in memory; its start, timed on one line, is subtracted. Medians.
+writes raw float32 to a file in memory; its start, timed on one line, is subtracted. Vectors are the first row, as BERT's
+pooler has it, then the mean of all rows, in turn. Medians.
 SPDX-License-Identifier: MIT
 """
 import argparse, json, os, random, statistics, subprocess, sys, tempfile, time
@@ -35,10 +36,11 @@ def texts(model, n, tokens):
     return sorted(lines, key=hash)
 
 
-def run(model, path, out, threads):
+def run(model, pooling, path, out, threads):
     start = time.perf_counter()
     with open(out, "wb") as file:
-        subprocess.run([BODKIN, "embed", "-m", model, "--format", "f32", "--threads", str(threads), path], stdout=file, check=True)
+        subprocess.run([BODKIN, "embed", "-m", model, "--pooling", pooling, "--format", "f32", "--threads", str(threads), path],
+                       stdout=file, check=True)
     return time.perf_counter() - start
 
 
@@ -59,13 +61,18 @@ def main():
         for path, some in ((many, lines), (one, lines[:1])):
             with open(path, "w") as file:
                 file.write("".join(line + "\n" for line in some))
-        took = [run(model, many, out, args.threads) - run(model, one, out, args.threads) for _ in range(args.rounds)]
+        took = {"cls": [], "mean": []}
+        for _ in range(args.rounds):
+            for pooling, seconds in took.items():
+                seconds.append(run(model, pooling, many, out, args.threads) - run(model, pooling, one, out, args.threads))
         got = subprocess.run([BODKIN, "bench", "-m", model, "--json", "--test", "embed", "--n", str(args.tokens), "--batch", "1", "--threads",
                               str(args.threads), "--repeat", "99"], capture_output=True, text=True, check=True)
         alone = args.tokens / json.loads(got.stdout)["tokens_per_second"]
-        print("%d texts of %d tokens, %.1f bytes each, %d threads: %.0f vectors/s (%s); one text alone %.3f ms" % (
-            len(lines), args.tokens, sum(map(len, lines)) / len(lines), args.threads, (len(lines) - 1) / statistics.median(took),
-            " ".join("%.0f" % (len(lines) / t) for t in sorted(took)), 1e3 * alone))
+        print("%d texts of %d tokens, %.1f bytes each, %d threads; one text alone %.3f ms" % (
+            len(lines), args.tokens, sum(map(len, lines)) / len(lines), args.threads, 1e3 * alone))
+        for pooling, seconds in took.items():
+            print("%-5s %6.0f vectors/s (%s)" % (pooling, (len(lines) - 1) / statistics.median(seconds),
+                                                 " ".join("%.0f" % (len(lines) / t) for t in sorted(seconds))))
 
 
 if __name__ == "__main__":
