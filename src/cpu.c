@@ -479,14 +479,17 @@ static void cpu_mix(struct cpu *c, const struct op *op, int row) {
 
 /* ---- attention ---- */
 
-/* Norms and rotates the heads of a row that share a key/value head, and writes its key and value to their page; where the next
- * row, before `end`, shares a pair of values with it, that one's too. Returns how many rows. */
+/* Norms and rotates the heads of a row that share a key/value head, and writes its key and value to their page; also those of the
+ * rows behind it, before `end`, that lie in the same group of keys. Returns how many rows. */
 static int cpu_heads(struct cpu *c, const struct op *op, int row, int end, int kv_head) {
   const struct batch *b = c->batch;
   const struct batch_segment *s = &b->segments[b->segment[row]];
   const int shared = op->n_head / op->n_head_kv, page = s->pages[b->position[row] / KV_PAGE], slot = b->position[row] % KV_PAGE;
-  const int n = row + 1 < end && row + 1 < s->row + s->n_rows && slot % 2 == 0 && slot + 1 < KV_PAGE ? 2 : 1;
-  const float *v[2] = {NULL, NULL};
+  const float *key[GROUP], *value[GROUP];
+  int n = (slot / GROUP + 1) * GROUP - slot;
+  if (n > KV_PAGE - slot) n = KV_PAGE - slot;
+  if (n > s->row + s->n_rows - row) n = s->row + s->n_rows - row;
+  if (n > end - row) n = end - row;
   for (int t = 0; t < n; t++, row++) {
     float *q = cpu_row(c, op->out[0], row) + kv_head * shared * op->head_dim, *k = cpu_row(c, op->in[0], row) + kv_head * op->head_dim;
     const float *angles = op->rope ? cpu_row(c, op->in[2], row) : NULL;
@@ -496,10 +499,11 @@ static int cpu_heads(struct cpu *c, const struct op *op, int row, int end, int k
     }
     if (op->head_norm[1]) c->kern->rms_norm(k, op->head_norm[1], op->norm.eps, op->head_dim, k);
     if (angles) c->kern->rope(k, angles, op->rope->n_rot, op->rope->neox);
-    kv_put_key(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot + t, k);
-    v[t] = cpu_row(c, op->in[1], row) + kv_head * op->value_dim;
+    key[t] = k;
+    value[t] = cpu_row(c, op->in[1], row) + kv_head * op->value_dim;
   }
-  kv_put_values(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, n, v);
+  kv_put_keys(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot, n, key);
+  kv_put_values(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, n, value);
   return n;
 }
 
@@ -567,7 +571,8 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
   a->n = n_rows * n_heads;
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
-      int row = cut->kept ? b->kept[s->kept + row0 + r] : s->row + row0 + r, position = b->position[row], head = kv_head * shared + head0 + h, i = r * n_heads + h;
+      const int row = cut->kept ? b->kept[s->kept + row0 + r] : s->row + row0 + r, position = b->position[row];
+      const int head = kv_head * shared + head0 + h, i = r * n_heads + h;
       a->q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
       a->out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
       a->first[i] = cpu_first_seen(op, position);
@@ -577,7 +582,7 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
       a->bias[i] = op->bias ? op->bias + (2 * op->reach + 1) * head + op->reach : NULL;
     }
   if (cut->whole)
-    for (int r = 0; r < n_rows; r++) cpu_heads(c, op - 1, s->row + row0 + r, 0, kv_head);
+    for (int r = s->row + row0; r < s->row + row0 + n_rows; r++) cpu_heads(c, op - 1, r, r + 1, kv_head);
   a->page0 = a->first[0] / KV_PAGE;
   a->page1 = a->last[a->n - 1] / KV_PAGE + 1;
   for (int p = a->page0; p < a->page1; p++) {

@@ -171,8 +171,8 @@ static bool engine_reserve(struct engine *g, const struct kern *kern, struct bk_
   g->page_lists = ARENA_NEW(a, int, (size_t)o->n_sequences * (size_t)max_pages);
   g->slot = ARENA_NEW(a, struct request *, (size_t)o->n_sequences);
   g->lanes = ARENA_NEW(a, struct cpu, (size_t)g->n_lanes);
-  if (!g->token || !g->position || !g->type || !g->segment || !g->kept || !g->out || !g->segments || !g->owner || !g->batches || !g->pages ||
-      !g->page_lists || !g->slot || !g->lanes)
+  if (!g->token || !g->position || !g->type || !g->segment || !g->kept || !g->out || !g->segments || !g->owner || !g->batches ||
+      !g->pages || !g->page_lists || !g->slot || !g->lanes)
     return err_set(e, ERR_OS, "no memory for the engine's tables");
   for (int i = 0; i < g->kv.n_pages; i++) g->pages[i] = i;
   for (int i = 0; i < g->n_lanes; i++)

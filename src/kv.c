@@ -73,28 +73,33 @@ static void kv_give(struct kv *kv, int n, const int *pages) {
   for (int i = 0; i < n; i++) kv->free[kv->n_free++] = pages[n - 1 - i];
 }
 
-/* Writes the key of one token; slot: its place in the page. */
-static void kv_put_key(const struct kv *kv, const struct kern *kern, char *keys, int head_dim, int slot, const float *x) {
+/* Writes the keys of n tokens, whose slots, the first of which is `slot`, lie in one group of 16. */
+static void kv_put_keys(const struct kv *kv, const struct kern *kern, char *keys, int head_dim, int slot, int n, const float *const *x) {
   char *at = keys + kern_key_bytes(kv->type, head_dim) * (size_t)(slot / GROUP);
-  const int lane = slot % GROUP, each = kv->type == KV_F16 ? 2 : 1;
-  if (kv->type == KV_F32) {
-    for (int d = 0; d < head_dim; d++) memcpy(at + 4 * (GROUP * d + lane), &x[d], 4);
-    return;
-  }
-  for (int d = 0; d < head_dim; d += BLOCK) {
-    int16_t q[BLOCK] = {0};
-    float scale = kern->codes(x + d, head_dim - d < BLOCK ? head_dim - d : BLOCK, each == 2 ? 8191 : 127, q);
-    memcpy(at + 4 * lane, &scale, 4);
+  const int lane = slot % GROUP;
+  for (int t = 0; t < n && kv->type == KV_F32; t++)
+    for (int d = 0; d < head_dim; d++) memcpy(at + 4 * (GROUP * d + lane + t), &x[t][d], 4);
+  for (int d = 0; d < head_dim && kv->type != KV_F32; d += BLOCK) {
+    const int dims = head_dim - d < BLOCK ? head_dim - d : BLOCK;
+    const float *from[GROUP];
+    int32_t pairs[BLOCK / 2 * GROUP];
+    float *scale = (float *)(void *)at + lane;
+    for (int t = 0; t < n; t++) from[t] = x[t] + d;
     at += 4 * GROUP;
-    if (each == 2) for (int s = 0; s < BLOCK / 2; s++) memcpy(at + 4 * (GROUP * s + lane), &q[2 * s], 4);
-    else for (int i = 0; i < BLOCK; i++) at[2 * (GROUP * (i / 2) + lane) + i % 2] = (char)q[i];
-    at += GROUP * BLOCK * each;
+    if (kv->type == KV_F16) kern->pairs(from, dims, n, 8191, (int32_t *)(void *)at + lane, GROUP, scale);
+    else kern->pairs(from, dims, n, 127, pairs, GROUP, scale);
+    for (int t = 0; t < n && kv->type == KV_Q8; t++)
+      for (int s = 0; 2 * s < dims; s++) {
+        char *to = at + 2 * (GROUP * s + lane + t);
+        to[0] = (char)pairs[GROUP * s + t], to[1] = (char)(pairs[GROUP * s + t] >> 16);
+      }
+    at += GROUP * BLOCK * (kv->type == KV_F16 ? 2 : 1);
   }
 }
 
-/* Writes the values of n tokens: one, or two of which the first has an even slot. */
-static void kv_put_values(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
-                          const float *const *x) {
+/* Writes the values of two tokens, of which the first has an even slot, or of one. */
+static void kv_put_pair(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
+                        const float *const *x) {
   const int pad = (int)size_align((size_t)value_dim, GROUP), block = kv->type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
   char *codes = values + 4 * (size_t)(KV_LANES * n_blocks);
   for (int t = 0; t < n && kv->type == KV_F32; t++)
@@ -112,5 +117,14 @@ static void kv_put_values(const struct kv *kv, const struct kern *kern, char *va
       const uint32_t both = (uint16_t)q[0][i] | (uint32_t)(uint16_t)q[1][i] << 16;
       memcpy(codes + 2 * (first + 2 * i), &both, 4);
     }
+  }
+}
+
+/* Writes the values of n tokens, the first of which has this slot. */
+static void kv_put_values(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
+                          const float *const *x) {
+  for (int t = 0, both; t < n; t += both) {
+    both = (slot + t) % 2 == 0 && t + 1 < n ? 2 : 1;
+    kv_put_pair(kv, kern, values, value_dim, slot + t, both, x + t);
   }
 }

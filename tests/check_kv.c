@@ -128,7 +128,7 @@ START_TEST(kv_round_trip) {
         float scale = n % 3 ? 1.0f : 30.0f;
         for (int d = 0; d < dims[i][0]; d++) k[slot][d] = kvt_random() * scale;
         for (int d = 0; d < dims[i][1]; d++) v[slot][d] = kvt_random() * scale;
-        kv_put_key(&kv, kern_get(ISA_SCALAR), keys, dims[i][0], slot, k[slot]);
+        kv_put_keys(&kv, kern_get(ISA_SCALAR), keys, dims[i][0], slot, 1, (const float *[]){k[slot]});
         kv_put_values(&kv, kern_get(ISA_SCALAR), values, dims[i][1], slot, 1, (const float *[]){v[slot]});
       }
       for (int slot = 0; slot < KV_PAGE; slot++)
@@ -187,7 +187,7 @@ START_TEST(kv_out_of_sight) {
         struct attention a = {.k = &keys, .v = &values, .head_dim = GROUP, .value_dim = GROUP, .value_pad = GROUP, .page1 = 1,
                               .n = n, .scale = 1, .scratch = scratch};
         for (int i = 0; i < n; i++) {
-          kv_put_key(&kv, kern_get(ISA_SCALAR), k, GROUP, i, x);
+          kv_put_keys(&kv, kern_get(ISA_SCALAR), k, GROUP, i, 1, (const float *[]){x});
           kv_put_values(&kv, kern_get(ISA_SCALAR), v, GROUP, i, 1, (const float *[]){i ? big : x});
           a.q[i] = x;
           a.out[i] = out[i];

@@ -611,7 +611,7 @@ static void ta_fill(void) {
         const int page = tr.pages[s][at / KV_PAGE];
         for (int d = 0; d < TA_DIM; d++) key[d] = tt_float();
         for (int d = 0; d < TA_WIDTH; d++) value[d] = tt_float();
-        kv_put_key(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, page, 0, kv), TA_DIM, at % KV_PAGE, key);
+        kv_put_keys(&tr.kv, kern_get(ISA_SCALAR), kv_keys(&tr.kv, page, 0, kv), TA_DIM, at % KV_PAGE, 1, (const float *[]){key});
         kv_put_values(&tr.kv, kern_get(ISA_SCALAR), kv_values(&tr.kv, page, 0, kv), TA_WIDTH, at % KV_PAGE, 1, (const float *[]){value});
       }
   tr_fill(ta.q, 2);
@@ -1065,7 +1065,8 @@ START_TEST(rows_that_are_kept) {
     cpu_run(&tr.cpu, &tr.batch);
     for (int r = 0; r < TA_ROWS; r++) memcpy(want[r], cpu_row(&tr.cpu, y, r), sizeof want[r]);
     for (int k = 0; k < 12; k++) {
-      const uint64_t masks[] = {0, 1, (uint64_t)1 << (TA_ROWS - 1), UINT64_MAX}, some = (uint64_t)tt_below(1 << 20) << 20 | (uint64_t)tt_below(1 << 20);
+      const uint64_t masks[] = {0, 1, (uint64_t)1 << (TA_ROWS - 1), UINT64_MAX};
+      const uint64_t some = (uint64_t)tt_below(1 << 20) << 20 | (uint64_t)tt_below(1 << 20);
       const uint64_t keep = k < 4 ? masks[k] : k < 8 ? some : some & (uint64_t)tt_below(1 << 20) << 17;
       tk_run(keep);
       for (int r = 0, at = 0; r < TA_ROWS; r++) {

@@ -547,7 +547,7 @@ static void attention_pages(enum kv_type type, int head_dim, int value_dim, int 
     memset(value_guard[page].p, 0xFF, (size_t)(value_guard[page].end - value_guard[page].p));
     for (int slot = 0; slot < KV_PAGE && page * KV_PAGE + slot < n; slot++) {
       rnd_floats(x, head_dim, rnd_below(9) ? 2.0f : 6.0f);
-      kv_put_key(&kv, kern_get(ISA_SCALAR), key_guard[page].p, head_dim, slot, x);
+      kv_put_keys(&kv, kern_get(ISA_SCALAR), key_guard[page].p, head_dim, slot, 1, (const float *[]){x});
       rnd_floats(x, value_dim, 1.0f);
       kv_put_values(&kv, kern_get(ISA_SCALAR), value_guard[page].p, value_dim, slot, 1, (const float *[]){x});
     }
@@ -676,6 +676,48 @@ static void test_norms(const struct kern *k, bool layer) {
     row_check(memcmp(x, y, sizeof *x * (size_t)n) == 0 && guard_whole(&out_guard) && guard_whole(&x_guard),
               "%d in place", n);
     free(b), free(want);
+  }
+  row_end();
+}
+
+/* Codes of several columns at once: the nearest there are, what the scalar set gives for each alone, and nothing else written. */
+static void test_pairs(const struct kern *k) {
+  static const int lengths[] = {1, 2, 31, 32, 33, 64, 96, 128, 1024};
+  enum { MOST = 1024, EXTRA = 3 };
+  if (!row_begin(k, "pairs")) return;
+  for (int round = 0; round < ARRAY_LEN(lengths) * GROUP * 4; round++) {
+    const int dims = lengths[round % ARRAY_LEN(lengths)], n = round / ARRAY_LEN(lengths) % GROUP + 1, most = round % 2 ? 8191 : 127;
+    const int stride = n + round % EXTRA, half = (dims + 1) / 2;
+    const size_t size = (size_t)((half - 1) * stride + n);
+    static float all[GROUP][MOST];
+    const float *x[GROUP];
+    float scale[GROUP + 1];
+    int32_t *out = guard_take(&out_guard, sizeof *out * size);
+    for (size_t i = 0; i < size; i++) out[i] = (int32_t)UNTOUCHED;
+    for (int c = 0; c < n; c++) {
+      static const float sizes[] = {1, 1e-3f, 1e4f, 1e-31f, 1e37f, 0, 1, 1};
+      const int kind = rnd_below(2) ? 0 : rnd_below(ARRAY_LEN(sizes));
+      x[c] = all[c] + MOST - dims;
+      rnd_floats(all[c] + MOST - dims, dims, sizes[kind]);
+      if (kind >= 6) all[c][MOST - 1 - rnd_below(dims)] = f32_from_bits(kind == 6 ? 0x7FC00000u : 0xFF800000u);
+    }
+    scale[n] = f32_from_bits(UNTOUCHED);
+    k->pairs(x, dims, n, most, out, stride, scale);
+    bool good = guard_whole(&out_guard) && f32_bits(scale[n]) == UNTOUCHED;
+    for (int i = 0; i < (int)size; i++) good = good && (i % stride < n || out[i] == (int32_t)UNTOUCHED);
+    for (int c = 0; c < n; c++) {
+      int16_t want[MOST + 1] = {0};
+      const float d = kern_get(ISA_SCALAR)->codes(x[c], dims, most, want);
+      good = good && same_bits(d, scale[c]);
+      for (int s = 0; s < half; s++) {
+        int16_t got[2];
+        memcpy(got, out + s * stride + c, sizeof got);
+        good = good && got[0] == want[2 * s] && got[1] == (2 * s + 1 < dims ? want[2 * s + 1] : 0);
+        const double error = fabs((double)d * got[0] - (double)x[c][2 * s]);
+        good = good && (!is_finite((double)d) || error <= (double)d * 0.501 || fabs((double)x[c][2 * s]) <= 1e-30);
+      }
+    }
+    row_check(good, "%d columns of %d, %d apart", n, dims, stride);
   }
   row_end();
 }
@@ -1028,6 +1070,7 @@ int main(int argc, char **argv) {
       for (int exact = 0; exact < 2; exact++) test_product(k, quant_table[q], exact);
     for (int kind = 0; kind < PANEL_COUNT; kind++) test_panels(k, (enum panel)kind);
     for (int type = 0; type < KV_TYPE_COUNT; type++) test_attention(k, (enum kv_type)type);
+    test_pairs(k);
     for (int layer = 0; layer < 2; layer++) test_norms(k, layer);
     for (int act = 0; act < ACT_COUNT; act++) test_glu(k, (enum activation)act);
     for (int neox = 0; neox < 2; neox++) test_rope(k, neox);

@@ -6,6 +6,7 @@
 #undef WIDEST
 #undef W8_BIAS
 #undef BLOCKS
+#undef PAIRS
 #undef vf
 #undef vi
 #undef vt
