@@ -164,6 +164,8 @@ struct kern {
   float (*codes)(const float *x, int n, int most, int16_t *q); // x = scale * q with |q| <= most; returns the scale
   /* The same of n <= 16 columns x[i] (dims) as pairs, pair s of column i at out[s * stride + i]; scale (n). */
   void (*pairs)(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale);
+  /* The same of an even n, as pairs of what two columns have: out[i / 2 * stride + d] holds d of columns i and i + 1. */
+  void (*couples)(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale);
   void (*rms_norm)(const float *x, const float *w, float eps, int n, float *y); // w NULL: all ones
   void (*layer_norm)(const float *x, const float *w, const float *b, float eps, int n, float *y);
   void (*glu[ACT_COUNT])(const float *gate, const float *up, int n, float *y); // y = act(gate) * up; up NULL: ones

@@ -97,34 +97,27 @@ static void kv_put_keys(const struct kv *kv, const struct kern *kern, char *keys
   }
 }
 
-/* Writes the values of two tokens, of which the first has an even slot, or of one. */
-static void kv_put_pair(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
-                        const float *const *x) {
+NOINLINE static void kv_put_value(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, const float *x) {
   const int pad = (int)size_align((size_t)value_dim, GROUP), block = kv->type == KV_Q8 ? BLOCK : pad, n_blocks = (pad + block - 1) / block;
   char *codes = values + 4 * (size_t)(KV_LANES * n_blocks);
-  for (int t = 0; t < n && kv->type == KV_F32; t++)
-    memcpy(values + 4 * (size_t)(pad * (slot + t)), x[t], sizeof *x[t] * (size_t)value_dim);
+  if (kv->type == KV_F32) memcpy(values + 4 * (size_t)(pad * slot), x, sizeof *x * (size_t)value_dim);
   for (int d = 0; d < value_dim && kv->type != KV_F32; d += block) {
-    int16_t q[2][KV_MOST_DIM];
+    int16_t q[KV_MOST_DIM];
     const int dims = value_dim - d < block ? value_dim - d : block, first = (slot / 2 * pad + d) * 2 + slot % 2;
-    for (int t = 0; t < n; t++) {
-      float scale = kern->codes(x[t] + d, dims, kv->type == KV_Q8 ? 127 : 8191, q[t]);
-      memcpy(values + 4 * (KV_LANES * (d / block) + slot + t), &scale, 4);
-      for (int i = 0; i < dims && kv->type == KV_Q8; i++) codes[first + 2 * i + t] = (char)q[t][i];
-    }
-    for (int i = 0; i < dims && kv->type == KV_F16 && n == 1; i++) memcpy(codes + 2 * (first + 2 * i), &q[0][i], 2);
-    for (int i = 0; i < dims && kv->type == KV_F16 && n == 2; i++) {
-      const uint32_t both = (uint16_t)q[0][i] | (uint32_t)(uint16_t)q[1][i] << 16;
-      memcpy(codes + 2 * (first + 2 * i), &both, 4);
-    }
+    float scale = kern->codes(x + d, dims, kv->type == KV_Q8 ? 127 : 8191, q);
+    memcpy(values + 4 * (KV_LANES * (d / block) + slot), &scale, 4);
+    for (int i = 0; i < dims && kv->type == KV_Q8; i++) codes[first + 2 * i] = (char)q[i];
+    for (int i = 0; i < dims && kv->type == KV_F16; i++) memcpy(codes + 2 * (first + 2 * i), &q[i], 2);
   }
 }
 
-/* Writes the values of n tokens, the first of which has this slot. */
+/* Writes the values of n <= 16 tokens, the first of which has this slot. */
 static void kv_put_values(const struct kv *kv, const struct kern *kern, char *values, int value_dim, int slot, int n,
                           const float *const *x) {
-  for (int t = 0, both; t < n; t += both) {
-    both = (slot + t) % 2 == 0 && t + 1 < n ? 2 : 1;
-    kv_put_pair(kv, kern, values, value_dim, slot + t, both, x + t);
-  }
+  const int pad = (int)size_align((size_t)value_dim, GROUP), alone = kv->type == KV_F16 ? slot % 2 : n;
+  const int even = alone < n ? (n - alone) & ~1 : 0, at = slot + alone; // those that lie beside another of them
+  int32_t *codes = (int32_t *)(void *)values + KV_LANES + at / 2 * pad;
+  if (even) kern->couples(x + alone, value_dim, even, 8191, codes, pad, (float *)(void *)values + at);
+  for (int t = 0; t < n; t++)
+    if (t < alone || t >= alone + even) kv_put_value(kv, kern, values, value_dim, slot + t, x[t]);
 }

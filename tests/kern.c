@@ -680,6 +680,41 @@ static void test_norms(const struct kern *k, bool layer) {
   row_end();
 }
 
+/* The same as pairs of what two columns have, of which test_pairs knows that they are right. */
+static void test_couples(const struct kern *k) {
+  static const int lengths[] = {1, 15, 16, 48, 64, 100, 1024};
+  enum { MOST = 1024 };
+  if (!row_begin(k, "couples")) return;
+  for (int round = 0; round < ARRAY_LEN(lengths) * 8 * 4; round++) {
+    const int dims = lengths[round % ARRAY_LEN(lengths)], n = 2 * (round / ARRAY_LEN(lengths) % 8 + 1), stride = dims + round % 3;
+    const size_t size = (size_t)((n / 2 - 1) * stride + dims);
+    static float all[GROUP][MOST];
+    const float *x[GROUP];
+    float scale[GROUP + 1];
+    int32_t *out = guard_take(&out_guard, sizeof *out * size);
+    for (size_t i = 0; i < size; i++) out[i] = (int32_t)UNTOUCHED;
+    for (int c = 0; c < n; c++) {
+      x[c] = all[c] + MOST - dims;
+      rnd_floats(all[c] + MOST - dims, dims, round % 5 ? 1 : 1e-30f);
+      if (rnd_below(6) == 0) all[c][MOST - 1 - rnd_below(dims)] = f32_from_bits(round % 2 ? 0x7FC00000u : 0xFF800000u);
+    }
+    scale[n] = f32_from_bits(UNTOUCHED);
+    k->couples(x, dims, n, 8191, out, stride, scale);
+    bool good = guard_whole(&out_guard) && f32_bits(scale[n]) == UNTOUCHED;
+    for (int c = 0; c < n; c++) {
+      int16_t want[MOST], got[2];
+      good = good && same_bits(scale[c], kern_get(ISA_SCALAR)->codes(x[c], dims, 8191, want));
+      for (int d = 0; d < dims; d++) {
+        memcpy(got, out + c / 2 * stride + d, sizeof got);
+        good = good && got[c % 2] == want[d];
+      }
+      for (int d = dims; d < stride && c / 2 + 1 < n / 2; d++) good = good && out[c / 2 * stride + d] == (int32_t)UNTOUCHED;
+    }
+    row_check(good, "%d columns of %d, %d apart", n, dims, stride);
+  }
+  row_end();
+}
+
 /* Codes of several columns at once: the nearest there are, what the scalar set gives for each alone, and nothing else written. */
 static void test_pairs(const struct kern *k) {
   static const int lengths[] = {1, 2, 31, 32, 33, 64, 96, 128, 1024};
@@ -1071,6 +1106,7 @@ int main(int argc, char **argv) {
     for (int kind = 0; kind < PANEL_COUNT; kind++) test_panels(k, (enum panel)kind);
     for (int type = 0; type < KV_TYPE_COUNT; type++) test_attention(k, (enum kv_type)type);
     test_pairs(k);
+    test_couples(k);
     for (int layer = 0; layer < 2; layer++) test_norms(k, layer);
     for (int act = 0; act < ACT_COUNT; act++) test_glu(k, (enum activation)act);
     for (int neox = 0; neox < 2; neox++) test_rope(k, neox);

@@ -159,20 +159,13 @@ ALWAYS_INLINE bool avx512_blocks(const float *const *x, int n_blocks, int width,
   return true;
 }
 
-/* kern_pairs: of 16 columns side by side, a column is a lane. 32 floats of each at once. */
-ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale) {
-  static const float zeros[32];
-  const __m512 magic = _mm512_set1_ps(12582912.0f);
-  const __mmask16 own = (__mmask16)((1u << n) - 1);
+/* Of 16 columns, n of which are there: what makes codes of each up to +-most; scale (n): what makes floats of them again. */
+NOINLINE static void avx512_scales(const float *const *x, int dims, int n, int most, float *inverse, float *scale) {
   __m512i v[GROUP];
-  float inverse[GROUP];
-  if (n < 4 || dims % 32) return false;
   UNROLL for (int c = 0; c < GROUP; c++) v[c] = _mm512_setzero_si512();
-  for (int d = 0; d < dims; d += 32)
-    UNROLL for (int c = 0; c < GROUP; c++) {
-      const float *from = c < n ? x[c] + d : zeros;
-      v[c] = _mm512_max_epi32(v[c], _mm512_max_epi32(vi_magnitude(vi_load(from)), vi_magnitude(vi_load(from + 16))));
-    }
+  for (int d = 0; d < dims; d += 16)
+    UNROLL for (int c = 0; c < GROUP; c++)
+      if (c < n) v[c] = _mm512_max_epi32(v[c], vi_magnitude(vi_load(x[c] + d)));
   UNROLL for (int c = 0; c < GROUP; c += 2) v[c] = _mm512_max_epi32(_mm512_unpacklo_epi32(v[c], v[c + 1]),
                                                                      _mm512_unpackhi_epi32(v[c], v[c + 1]));
   UNROLL for (int c = 0; c < GROUP; c += 4) v[c] = _mm512_max_epi32(_mm512_unpacklo_epi64(v[c], v[c + 2]),
@@ -183,14 +176,26 @@ ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most
                                                               _mm512_shuffle_i32x4(v[0], v[8], 0xDD)));
   const __mmask16 large = _mm512_cmp_ps_mask(biggest, _mm512_set1_ps(1e-30f), _CMP_GT_OQ);
   _mm512_storeu_ps(inverse, _mm512_maskz_div_ps(large, _mm512_set1_ps((float)most), biggest));
-  _mm512_mask_storeu_ps(scale, own, _mm512_div_ps(biggest, _mm512_set1_ps((float)most)));
-  for (int d = 0; d < dims; d += 32) {
+  _mm512_mask_storeu_ps(scale, (__mmask16)((1u << n) - 1), _mm512_div_ps(biggest, _mm512_set1_ps((float)most)));
+}
+
+ALWAYS_INLINE __m512i avx512_codes(const float *x, __m512 by) { // in the low halves
+  return _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(x), by), _mm512_set1_ps(12582912.0f)));
+}
+
+/* kern_pairs: a column is a lane. 32 floats of each at once. */
+ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale) {
+  const __mmask16 own = (__mmask16)((1u << n) - 1);
+  float inverse[GROUP];
+  if (n < 4 || dims % 32) return false;
+  avx512_scales(x, dims, n, most, inverse, scale);
+  for (int d = 0; d < dims; d += 32, out += 16 * stride) {
+    __m512i v[GROUP];
     UNROLL for (int c = 0; c < GROUP; c++) {
-      const float *from = c < n ? x[c] + d : zeros;
+      const float *from = x[c < n ? c : 0] + d;
       const __m512 by = _mm512_set1_ps(inverse[c]);
-      const __m512i a = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(from), by), magic));
-      const __m512i b = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(from + 16), by), magic));
-      v[c] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)), _mm512_cvtepi32_epi16(b), 1);
+      v[c] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(avx512_codes(from, by))),
+                                _mm512_cvtepi32_epi16(avx512_codes(from + 16, by)), 1);
     }
     UNROLL for (int c = 0; c < GROUP; c += 4) { // 4 x 4 in every quarter, then quarters
       const __m512i a = _mm512_unpacklo_epi32(v[c], v[c + 1]), b = _mm512_unpackhi_epi32(v[c], v[c + 1]);
@@ -198,18 +203,32 @@ ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most
       v[c] = _mm512_unpacklo_epi64(a, e), v[c + 1] = _mm512_unpackhi_epi64(a, e);
       v[c + 2] = _mm512_unpacklo_epi64(b, f), v[c + 3] = _mm512_unpackhi_epi64(b, f);
     }
-    UNROLL for (int s = 0; s < 4; s++, out += stride) {
+    UNROLL for (int s = 0; s < 4; s++) {
       const __m512i a = _mm512_shuffle_i32x4(v[s], v[s + 4], 0x88), b = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0x88);
       const __m512i e = _mm512_shuffle_i32x4(v[s], v[s + 4], 0xDD), f = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0xDD);
-      _mm512_mask_storeu_epi32(out, own, _mm512_shuffle_i32x4(a, b, 0x88));
-      _mm512_mask_storeu_epi32(out + 4 * stride, own, _mm512_shuffle_i32x4(e, f, 0x88));
-      _mm512_mask_storeu_epi32(out + 8 * stride, own, _mm512_shuffle_i32x4(a, b, 0xDD));
-      _mm512_mask_storeu_epi32(out + 12 * stride, own, _mm512_shuffle_i32x4(e, f, 0xDD));
+      _mm512_mask_storeu_epi32(out + s * stride, own, _mm512_shuffle_i32x4(a, b, 0x88));
+      _mm512_mask_storeu_epi32(out + (4 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0x88));
+      _mm512_mask_storeu_epi32(out + (8 + s) * stride, own, _mm512_shuffle_i32x4(a, b, 0xDD));
+      _mm512_mask_storeu_epi32(out + (12 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0xDD));
     }
-    out += 12 * stride;
   }
   return true;
 }
 
+/* kern_couples */
+ALWAYS_INLINE bool avx512_couples(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale) {
+  float inverse[GROUP];
+  if (n < 4 || dims % 16) return false;
+  avx512_scales(x, dims, n, most, inverse, scale);
+  for (int c = 0; c < n; c += 2, out += stride) {
+    const __m512 first = _mm512_set1_ps(inverse[c]), second = _mm512_set1_ps(inverse[c + 1]);
+    for (int d = 0; d < dims; d += 16)
+      _mm512_storeu_si512(out + d, _mm512_mask_blend_epi16(0xAAAAAAAA, avx512_codes(x[c] + d, first),
+                                                           _mm512_slli_epi32(avx512_codes(x[c + 1] + d, second), 16)));
+  }
+  return true;
+}
+
+#define COUPLES(x, dims, n, most, out, stride, scale) avx512_couples(x, dims, n, most, out, stride, scale)
 #define PAIRS(x, dims, n, most, out, stride, scale) avx512_pairs(x, dims, n, most, out, stride, scale)
 #define BLOCKS(x, n_blocks, width, panel) avx512_blocks(x, n_blocks, width, panel)

@@ -7,6 +7,7 @@
 #undef W8_BIAS
 #undef BLOCKS
 #undef PAIRS
+#undef COUPLES
 #undef vf
 #undef vi
 #undef vt
