@@ -844,7 +844,7 @@ static int chat_iso_week(const struct chat_time *t, int *year) {
 
 static const char chat_days[][10] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
 static const char chat_months[][10] = {"January", "February", "March", "April", "May", "June", "July", "August",
-                                          "September", "October", "November", "December"};
+                                       "September", "October", "November", "December"};
 
 /* A number with its width and padding; glibc's flags "-", "_" and "0" change the padding. */
 static void chat_time_number(struct buf *b, int value, int width, char pad, char flag) {

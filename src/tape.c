@@ -324,7 +324,7 @@ static void tape_plan(struct tape *t, int max_rows) {
 /* ---- printing ---- */
 
 static const char tape_op_names[OP_COUNT][10] = {"embed", "angles", "matmul", "norm", "heads", "attention",
-                                                   "join", "route", "mix", "add", "mean", "logits"};
+                                                 "join", "route", "mix", "add", "mean", "logits"};
 
 static void tape_print_op(const struct tape *t, int i, struct buf *b) {
   const struct op *op = &t->ops[i];
