@@ -198,7 +198,7 @@ CHAT_BUILTIN(chat_str_rstrip) { return CHAT_UNUSED, chat_strip(r, a[0], &a[1], f
 static size_t chat_find_last(struct str s, struct str what, size_t end) { // the last one that ends at or before `end`
   if (what.len > end) return SIZE_MAX;
   for (size_t at = end - what.len + 1; at-- > 0;)
-    if (memcmp(s.ptr + at, what.ptr, what.len) == 0) return at;
+    if (str_starts(str_slice(s, at, s.len), what)) return at;
   return SIZE_MAX;
 }
 

@@ -82,8 +82,7 @@ static uint64_t token_hash_end(uint64_t h) { // the finaliser of MurmurHash3
 
 static bool token_is(const struct vocab *v, int32_t id, struct str a, struct str b) {
   struct str s = token_text(v, id);
-  if (s.len != a.len + b.len || memcmp(s.ptr, a.ptr, a.len) != 0) return false;
-  return b.len == 0 || memcmp(s.ptr + a.len, b.ptr, b.len) == 0;
+  return s.len == a.len + b.len && str_starts(s, a) && str_ends(s, b);
 }
 
 /* The slot of a text in the index: where it is, or the free one where it would be. */
@@ -464,7 +463,8 @@ SMALL void token_load_exceptions(struct vocab *v) {
 
 static int token_compare(const struct vocab *v, int32_t a, int32_t b) { // bytewise, then by id
   struct str x = token_text(v, a), y = token_text(v, b);
-  int order = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
+  size_t n = x.len < y.len ? x.len : y.len;
+  int order = n ? memcmp(x.ptr, y.ptr, n) : 0;
   return order ? order : x.len != y.len ? (x.len < y.len ? -1 : 1) : a < b ? -1 : a > b;
 }
 
