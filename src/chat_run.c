@@ -120,6 +120,11 @@ static bool chat_overflow(struct chat_run *r) { return chat_fail(r, "a whole num
 
 static int64_t chat_floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
+static int64_t chat_floor_mod(int64_t a, int64_t b) { // its sign is the divisor's
+  int64_t rest = a % b;
+  return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
 static bool chat_int_power(struct chat_run *r, int64_t base, int64_t exponent, struct chat_value *out) {
   int64_t result = 1;
   if (exponent < 0) {
@@ -157,7 +162,7 @@ static bool chat_int_arithmetic(struct chat_run *r, int op, int64_t a, int64_t b
   }
   case '/': *out = chat_float((double)a / (double)b); return true;
   case CHAT_FLOORDIV: *out = chat_int(chat_floor_div(a, b)); return true;
-  case '%': *out = chat_int(b == -1 ? 0 : a - chat_floor_div(a, b) * b); return true;
+  case '%': *out = chat_int(chat_floor_mod(a, b)); return true;
   default: return chat_int_power(r, a, b, out);
   }
 }
