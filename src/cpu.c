@@ -479,6 +479,23 @@ static void cpu_mix(struct cpu *c, const struct op *op, int row) {
 
 /* ---- attention ---- */
 
+static int cpu_first_seen(const struct op *op, int position) {
+  const int back = op->both_ways ? op->window / 2 : op->window - 1; // a window both ways has its middle here
+  return op->window > 0 && position > back ? position - back : 0;
+}
+
+static int cpu_last_seen(const struct op *op, const struct batch_segment *s, int position) {
+  if (!op->both_ways) return position;
+  return op->window > 0 && position + op->window / 2 < s->n_ids ? position + op->window / 2 : s->n_ids - 1;
+}
+
+/* Does every row of a short sequence see every row, and is nothing but their product asked? Then keys and values are read from
+ * the rows, and stay out of pages. */
+static bool cpu_sees_all(const struct op *op, const struct batch_segment *s) {
+  const bool plain = op->alibi == 0 && !op->bias && op->softcap == 0 && op->value_dim % (2 * GROUP) == 0;
+  return op->both_ways && plain && s->n_rows == s->n_ids && s->n_ids <= ATTENTION_ALL && cpu_first_seen(op, s->n_ids - 1) == 0;
+}
+
 /* Norms and rotates the heads of a row that share a key/value head, and writes its key and value to their page; also those of the
  * rows behind it, before `end`, that lie in the same group of keys. Returns how many rows. */
 static int cpu_heads(struct cpu *c, const struct op *op, int row, int end, int kv_head) {
@@ -502,22 +519,13 @@ static int cpu_heads(struct cpu *c, const struct op *op, int row, int end, int k
     key[t] = k;
     value[t] = cpu_row(c, op->in[1], row) + kv_head * op->value_dim;
   }
+  if (cpu_sees_all(op, s)) return n;
   kv_put_keys(c->kv, c->kern, kv_keys(c->kv, page, op->layer, kv_head), op->head_dim, slot, n, key);
   kv_put_values(c->kv, c->kern, kv_values(c->kv, page, op->layer, kv_head), op->value_dim, slot, n, value);
   return n;
 }
 
 static int cpu_slots(int n_threads) { return n_threads > 1 ? 2 * n_threads : 0; } // most tiles that are cut into segments
-
-static int cpu_first_seen(const struct op *op, int position) {
-  const int back = op->both_ways ? op->window / 2 : op->window - 1; // a window both ways has its middle here
-  return op->window > 0 && position > back ? position - back : 0;
-}
-
-static int cpu_last_seen(const struct op *op, const struct batch_segment *s, int position) {
-  if (!op->both_ways) return position;
-  return op->window > 0 && position + op->window / 2 < s->n_ids ? position + op->window / 2 : s->n_ids - 1;
-}
 
 static int cpu_first_page(const struct op *op, int position) { return cpu_first_seen(op, position) / KV_PAGE; }
 
@@ -530,8 +538,16 @@ static float cpu_alibi_slope(const struct op *op, int head) {
   return op->alibi > 0 ? (float)kern_exp(-0.69314718055994531 * step * times) : 0.0f;
 }
 
-/* Rows of a segment that attend. */
+/* Rows of a segment that attend, and which they are. */
 static int cpu_attending(const struct cpu_cut *cut, const struct batch_segment *s) { return cut->kept ? s->n_kept : s->n_rows; }
+static int cpu_attending_row(const struct cpu *c, const struct cpu_cut *cut, const struct batch_segment *s, int i) {
+  return cut->kept ? c->batch->kept[s->kept + i] : s->row + i;
+}
+
+NOINLINE static int cpu_tiles(const struct op *op, const struct cpu_cut *cut, const struct batch_segment *s) {
+  const int rows = cpu_attending(cut, s);
+  return cpu_sees_all(op, s) ? (rows + GROUP - 1) / GROUP * op->n_head : (rows + cut->rows - 1) / cut->rows * op->n_head_kv * cut->parts;
+}
 
 static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op) {
   const struct batch *b = c->batch;
@@ -543,8 +559,7 @@ static struct cpu_cut cpu_cut_attention(const struct cpu *c, const struct op *op
   cut.rows = c->kern->widest / cut.heads;
   cut.parts = (shared + cut.heads - 1) / cut.heads;
   cut.kept = b->kept && !single && op - c->tape->ops == c->tape->tail - 1;
-  for (int i = 0; i < b->n_segments; i++) cut.tiles += (cpu_attending(&cut, &b->segments[i]) + cut.rows - 1) / cut.rows;
-  cut.tiles *= op->n_head_kv * cut.parts;
+  for (int i = 0; i < b->n_segments; i++) cut.tiles += cpu_tiles(op, &cut, &b->segments[i]);
   for (int i = 0; i < b->n_rows && single && cut.tiles <= cpu_slots(threads); i++) {
     int n = b->position[i] / KV_PAGE / KV_SEGMENT - cpu_first_page(op, b->position[i]) / KV_SEGMENT + 1;
     cut.segments = n > cut.segments ? n : cut.segments;
@@ -558,20 +573,34 @@ static size_t cpu_part_floats(const struct op *op, int widest) { // of one segme
   return (size_t)(shared < widest ? shared : widest) * (size_align((size_t)op->value_dim, GROUP) + GROUP);
 }
 
+/* A tile of a sequence in which every row sees every row: 16 rows of a head. */
+static void cpu_attention_all(struct cpu *c, const struct op *op, const struct cpu_cut *cut, const struct batch_segment *s, int tile,
+                              int thread) {
+  const int head = tile % op->n_head, kv_head = head / (op->n_head / op->n_head_kv), first = tile / op->n_head * GROUP;
+  const struct value *k = &c->tape->values[op->in[1]], *v = &c->tape->values[op->in[2]];
+  struct attention_all a = {.k = cpu_row(c, op->in[1], s->row) + kv_head * op->head_dim, .k_stride = (size_t)k->stride,
+                            .v = cpu_row(c, op->in[2], s->row) + kv_head * op->value_dim, .v_stride = (size_t)v->stride,
+                            .n_keys = s->n_rows, .head_dim = op->head_dim, .value_dim = op->value_dim, .scale = op->scale,
+                            .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
+  for (; a.n < GROUP && first + a.n < cpu_attending(cut, s); a.n++) {
+    const int row = cpu_attending_row(c, cut, s, first + a.n);
+    a.q[a.n] = cpu_row(c, op->in[0], row) + head * op->head_dim;
+    a.out[a.n] = cpu_row(c, op->out[0], row) + head * op->value_dim;
+  }
+  c->kern->attention_all(&a);
+}
+
 /* The columns of a tile, and its pages; where it is whole, OP_HEADS, which stands before OP_ATTENTION, is done first. */
-static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct cpu_cut *cut, int tile, const char **k,
-                               const char **v, struct attention *a) {
+static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct cpu_cut *cut, const struct batch_segment *s, int tile,
+                               const char **k, const char **v, struct attention *a) {
   const struct batch *b = c->batch;
   int kv_head = tile / cut->parts % op->n_head_kv, shared = op->n_head / op->n_head_kv, head0 = tile % cut->parts * cut->heads;
   int n_heads = shared - head0 < cut->heads ? shared - head0 : cut->heads;
-  const struct batch_segment *s = b->segments;
-  for (tile /= op->n_head_kv * cut->parts; tile >= (cpu_attending(cut, s) + cut->rows - 1) / cut->rows; s++)
-    tile -= (cpu_attending(cut, s) + cut->rows - 1) / cut->rows;
-  const int row0 = tile * cut->rows, left = cpu_attending(cut, s) - row0, n_rows = left < cut->rows ? left : cut->rows;
+  const int row0 = tile / (op->n_head_kv * cut->parts) * cut->rows, left = cpu_attending(cut, s) - row0, n_rows = left < cut->rows ? left : cut->rows;
   a->n = n_rows * n_heads;
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
-      const int row = cut->kept ? b->kept[s->kept + row0 + r] : s->row + row0 + r, position = b->position[row];
+      const int row = cpu_attending_row(c, cut, s, row0 + r), position = b->position[row];
       const int head = kv_head * shared + head0 + h, i = r * n_heads + h;
       a->q[i] = cpu_row(c, op->in[0], row) + head * op->head_dim;
       a->out[i] = cpu_row(c, op->out[0], row) + head * op->value_dim;
@@ -598,7 +627,14 @@ static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thr
                         .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
                         .reach = op->reach, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
   const int tile = chunk / cut.segments, segment = chunk % cut.segments;
-  cpu_attention_tile(c, op, &cut, tile, k, v, &a);
+  const struct batch_segment *s = c->batch->segments;
+  int left = tile;
+  for (; left >= cpu_tiles(op, &cut, s); s++) left -= cpu_tiles(op, &cut, s);
+  if (cpu_sees_all(op, s)) {
+    cpu_attention_all(c, op, &cut, s, left, thread);
+    return;
+  }
+  cpu_attention_tile(c, op, &cut, s, left, k, v, &a);
   if (cut.segments > 1) { // this chunk's part, and after the last one all parts in order
     const int first = a.page0 / KV_SEGMENT, n = (a.page1 - 1) / KV_SEGMENT - first + 1, end = (first + segment + 1) * KV_SEGMENT;
     a.part_stride = cpu_part_floats(op, c->kern->widest);

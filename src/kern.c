@@ -249,7 +249,10 @@ static size_t panel_dwords(enum panel kind, int n_cols) {
 static size_t panel_bytes(enum panel kind, int n_rows, int n_cols) { return ((size_t)n_rows + 12) * panel_dwords(kind, n_cols) * 4; }
 
 static size_t attention_scratch(int head_dim, int value_dim) { // queries, scores and weights, two times what is mixed
-  return size_align((size_t)head_dim + 1, 16) * 12 + 12 * KV_LANES * 3 / 2 + 2 * 12 * size_align((size_t)value_dim, GROUP) + 16;
+  const size_t all = ((size_t)head_dim + ATTENTION_ALL) * GROUP; // queries and weights
+  const size_t q = size_align((size_t)head_dim + 1, 16) * 12, mixed = 2 * 12 * size_align((size_t)value_dim, GROUP);
+  const size_t pages = q + 12 * KV_LANES * 3 / 2 + mixed + 16;
+  return all > pages ? all : pages;
 }
 
 static size_t kern_key_bytes(enum kv_type type, int head_dim) {

@@ -136,7 +136,20 @@ struct attention {       // one tile: columns are (row, head) pairs that share o
   float *parts;          // NULL, or segments are left here instead of merged: (segments, part_stride) floats, each
   size_t part_stride;    //   (n, 16 + value_pad): largest score, sum of weights, ..., what was mixed
 };
-static size_t attention_scratch(int head_dim, int value_dim);        // floats
+/* A tile of a short sequence of which every row sees every row: all of it is in the batch, and no page is read. */
+enum { ATTENTION_ALL = 64 }; // most rows of such a sequence: of more, products of int16 are faster
+struct attention_all {
+  const float *q[GROUP]; // (n) of rows of one head (head_dim), not scaled
+  float *out[GROUP];     // (n) (value_dim)
+  int n;
+  const float *k, *v;    // (n_keys, stride) of the head
+  size_t k_stride, v_stride;
+  int n_keys;
+  int head_dim, value_dim; // value_dim: a multiple of 32
+  float scale;
+  float *scratch;        // attention_scratch() floats, 64-byte aligned
+};
+static size_t attention_scratch(int head_dim, int value_dim);        // floats, for either
 static size_t kern_key_bytes(enum kv_type type, int head_dim);       // of a group of 16 keys
 static size_t kern_value_bytes(enum kv_type type, int value_dim);    // of a page of values
 
@@ -159,6 +172,7 @@ struct kern {
   void (*matmul[FORM_COUNT])(const struct matmul *m, int group0, int group1); // float forms: float panels
   void (*exact[FORM_COUNT])(const struct matmul *m, int group0, int group1);  // always float panels
   void (*attention[KV_TYPE_COUNT])(const struct attention *a);
+  void (*attention_all)(const struct attention_all *a);
   /* n parts of one column, `stride` floats apart, into its result (value_dim); the first part is overwritten. */
   void (*attention_merge)(float *parts, size_t stride, int n, int value_dim, int value_pad, float *out);
   float (*codes)(const float *x, int n, int most, int16_t *q); // x = scale * q with |q| <= most; returns the scale

@@ -470,7 +470,7 @@ static void test_panels(const struct kern *k, enum panel kind) {
 /* ---- attention ---- */
 
 enum { PAGES = KV_SEGMENT + 2, COLUMNS = 12 };
-static struct guard key_guard[PAGES], value_guard[PAGES], q_guard[COLUMNS], attended_guard[COLUMNS], scratch_guard;
+static struct guard key_guard[PAGES], value_guard[PAGES], q_guard[GROUP], attended_guard[GROUP], scratch_guard;
 
 static double code_read(enum kv_type type, const char *codes, int i) { // element i of int16 or int8 codes
   int16_t q;
@@ -633,6 +633,56 @@ static void test_attention(const struct kern *k, enum kv_type type) {
       check_attended(type, &a, c);
     }
     check_parts(k, type, &a);
+  }
+  row_end();
+}
+
+/* Short sequences, their keys and values read from rows: each column what it is alone by the scalar set, and near what doubles
+ * say; one that is no number spoils no other. */
+static void test_attention_all(const struct kern *k) {
+  if (!row_begin(k, "attention all")) return;
+  static const int dims[][2] = {{8, 32}, {64, 64}, {32, 32}, {40, 96}, {128, 128}};
+  for (int round = 0; round < (test.quick ? 40 : 160); round++) {
+    const char *keys[PAGES], *values[PAGES];
+    const int head_dim = dims[round % 5][0], value_dim = dims[round % 5][1], columns = 1 + rnd_below(GROUP);
+    const int k_stride = head_dim + 16 * rnd_below(3), v_stride = value_dim + 16 * rnd_below(3), broken = rnd_below(GROUP);
+    int n = 1 + rnd_below(ATTENTION_ALL);
+    if (kv_pages_for(n) > PAGES) n = PAGES * KV_PAGE; // where pages are built smaller
+    attention_pages(KV_F32, head_dim, value_dim, n, keys, values);
+    float *key = guard_take(&x_guard, sizeof *key * (size_t)((n - 1) * k_stride + head_dim));
+    float *value = guard_take(&panel_guard, sizeof *value * (size_t)((n - 1) * v_stride + value_dim));
+    for (int i = 0; i < n * k_stride; i++)
+      if (i % k_stride < head_dim)
+        key[i] = (float)key_read(KV_F32, keys[i / k_stride / KV_PAGE], head_dim, i / k_stride % KV_PAGE, i % k_stride);
+    for (int i = 0; i < n * v_stride; i++)
+      if (i % v_stride < value_dim)
+        value[i] = (float)value_read(KV_F32, values[i / v_stride / KV_PAGE], value_dim, i / v_stride % KV_PAGE, i % v_stride);
+    struct attention_all a = {.n = columns, .k = key, .v = value, .k_stride = (size_t)k_stride, .v_stride = (size_t)v_stride, .n_keys = n,
+                              .head_dim = head_dim, .value_dim = value_dim, .scale = 1.0f / sqrtf((float)head_dim)};
+    float alone[GROUP][128], *q[GROUP];
+    for (int c = 0; c < columns; c++) {
+      a.q[c] = q[c] = guard_take(&q_guard[c], sizeof *q[c] * (size_t)head_dim);
+      rnd_floats(q[c], head_dim, 2.0f);
+      struct attention_all one = a;
+      one.n = 1, one.q[0] = q[c], one.out[0] = alone[c];
+      one.scratch = guard_take(&scratch_guard, size_align(attention_scratch(head_dim, value_dim) * 4, 64));
+      kern_get(ISA_SCALAR)->attention_all(&one);
+      a.out[c] = guard_take(&attended_guard[c], sizeof(float) * (size_t)value_dim);
+    }
+    a.scratch = guard_take(&scratch_guard, size_align(attention_scratch(head_dim, value_dim) * 4, 64));
+    k->attention_all(&a);
+    for (int c = 0; c < columns; c++) {
+      struct attention pages = {.k = keys, .v = values, .head_dim = head_dim, .value_dim = value_dim, .n = 1, .q = {q[c]},
+                                .out = {a.out[c]}, .last = {n - 1}, .scale = a.scale};
+      row_check(guard_whole(&attended_guard[c]) && guard_whole(&scratch_guard) && !memcmp(a.out[c], alone[c], 4 * (size_t)value_dim),
+                "column %d of %d, %d keys of %d: not what it is alone", c, columns, n, head_dim);
+      check_attended(KV_F32, &pages, 0);
+    }
+    if (broken < columns) q[broken][rnd_below(head_dim)] = f32_from_bits(0x7FC00000u);
+    k->attention_all(&a);
+    for (int c = 0; c < columns; c++)
+      row_check(c == broken ? isnan(a.out[c][0]) : !memcmp(a.out[c], alone[c], 4 * (size_t)value_dim),
+                "column %d of %d beside a NaN", c, columns);
   }
   row_end();
 }
@@ -1105,6 +1155,7 @@ int main(int argc, char **argv) {
       for (int exact = 0; exact < 2; exact++) test_product(k, quant_table[q], exact);
     for (int kind = 0; kind < PANEL_COUNT; kind++) test_panels(k, (enum panel)kind);
     for (int type = 0; type < KV_TYPE_COUNT; type++) test_attention(k, (enum kv_type)type);
+    test_attention_all(k);
     test_pairs(k);
     test_couples(k);
     for (int layer = 0; layer < 2; layer++) test_norms(k, layer);

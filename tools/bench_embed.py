@@ -20,9 +20,10 @@ def texts(model, n, tokens):
     rng = random.Random(20240229)
     words = ["".join(rng.choices("etaoinshrdlucmfwypvbgkjqxz", k=rng.randint(2, 8))) for _ in range(60000)]
     got = subprocess.run([BODKIN, "tokenize", "-m", model, "--lines"], input="\n".join(words), capture_output=True, text=True, check=True)
-    counts = [len(json.loads(line)) for line in got.stdout.splitlines()]
-    frame = len(json.loads(subprocess.run([BODKIN, "tokenize", "-m", model], input="", capture_output=True, text=True, check=True).stdout))
-    by_count = {k: [w for w, c in zip(words, counts) if c - frame == k] for k in (1, 2, 3)}
+    counts = [len(json.loads(line)) for line in got.stdout.splitlines()] # without the frame, which embed puts around them
+    first = subprocess.run([BODKIN, "embed", "-m", model], input=words[0], capture_output=True, text=True, check=True)
+    frame = json.loads(first.stdout)["tokens"] - counts[0]
+    by_count = {k: [w for w, c in zip(words, counts) if c == k] for k in (1, 2, 3)}
     lines = set()
     while len(lines) < n:
         left, line = tokens - frame, []

@@ -183,6 +183,36 @@ ALWAYS_INLINE __m512i avx512_codes(const float *x, __m512 by) { // in the low ha
   return _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(x), by), _mm512_set1_ps(12582912.0f)));
 }
 
+/* Dword c of row d of `out` becomes dword d of v[c], which is used up; of those c that are `own`. */
+ALWAYS_INLINE void avx512_transpose(__m512i *v, int32_t *out, int stride, __mmask16 own) {
+  UNROLL for (int c = 0; c < GROUP; c += 4) { // 4 x 4 in every quarter, then quarters
+    const __m512i a = _mm512_unpacklo_epi32(v[c], v[c + 1]), b = _mm512_unpackhi_epi32(v[c], v[c + 1]);
+    const __m512i e = _mm512_unpacklo_epi32(v[c + 2], v[c + 3]), f = _mm512_unpackhi_epi32(v[c + 2], v[c + 3]);
+    v[c] = _mm512_unpacklo_epi64(a, e), v[c + 1] = _mm512_unpackhi_epi64(a, e);
+    v[c + 2] = _mm512_unpacklo_epi64(b, f), v[c + 3] = _mm512_unpackhi_epi64(b, f);
+  }
+  UNROLL for (int s = 0; s < 4; s++) {
+    const __m512i a = _mm512_shuffle_i32x4(v[s], v[s + 4], 0x88), b = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0x88);
+    const __m512i e = _mm512_shuffle_i32x4(v[s], v[s + 4], 0xDD), f = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0xDD);
+    _mm512_mask_storeu_epi32(out + s * stride, own, _mm512_shuffle_i32x4(a, b, 0x88));
+    _mm512_mask_storeu_epi32(out + (4 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0x88));
+    _mm512_mask_storeu_epi32(out + (8 + s) * stride, own, _mm512_shuffle_i32x4(a, b, 0xDD));
+    _mm512_mask_storeu_epi32(out + (12 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0xDD));
+  }
+}
+
+/* kern_transpose */
+ALWAYS_INLINE bool avx512_transposed(const float *const *x, int dims, int n, float scale, float *to) {
+  if (dims % 16) return false;
+  for (int d = 0; d < dims; d += 16) {
+    __m512i v[GROUP];
+    UNROLL for (int c = 0; c < GROUP; c++)
+      v[c] = _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(x[c < n ? c : 0] + d), _mm512_set1_ps(scale)));
+    avx512_transpose(v, (int32_t *)(void *)(to + GROUP * d), GROUP, 0xFFFF);
+  }
+  return true;
+}
+
 /* kern_pairs: a column is a lane. 32 floats of each at once. */
 ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most, int32_t *out, int stride, float *scale) {
   const __mmask16 own = (__mmask16)((1u << n) - 1);
@@ -197,20 +227,7 @@ ALWAYS_INLINE bool avx512_pairs(const float *const *x, int dims, int n, int most
       v[c] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(avx512_codes(from, by))),
                                 _mm512_cvtepi32_epi16(avx512_codes(from + 16, by)), 1);
     }
-    UNROLL for (int c = 0; c < GROUP; c += 4) { // 4 x 4 in every quarter, then quarters
-      const __m512i a = _mm512_unpacklo_epi32(v[c], v[c + 1]), b = _mm512_unpackhi_epi32(v[c], v[c + 1]);
-      const __m512i e = _mm512_unpacklo_epi32(v[c + 2], v[c + 3]), f = _mm512_unpackhi_epi32(v[c + 2], v[c + 3]);
-      v[c] = _mm512_unpacklo_epi64(a, e), v[c + 1] = _mm512_unpackhi_epi64(a, e);
-      v[c + 2] = _mm512_unpacklo_epi64(b, f), v[c + 3] = _mm512_unpackhi_epi64(b, f);
-    }
-    UNROLL for (int s = 0; s < 4; s++) {
-      const __m512i a = _mm512_shuffle_i32x4(v[s], v[s + 4], 0x88), b = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0x88);
-      const __m512i e = _mm512_shuffle_i32x4(v[s], v[s + 4], 0xDD), f = _mm512_shuffle_i32x4(v[s + 8], v[s + 12], 0xDD);
-      _mm512_mask_storeu_epi32(out + s * stride, own, _mm512_shuffle_i32x4(a, b, 0x88));
-      _mm512_mask_storeu_epi32(out + (4 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0x88));
-      _mm512_mask_storeu_epi32(out + (8 + s) * stride, own, _mm512_shuffle_i32x4(a, b, 0xDD));
-      _mm512_mask_storeu_epi32(out + (12 + s) * stride, own, _mm512_shuffle_i32x4(e, f, 0xDD));
-    }
+    avx512_transpose(v, out, stride, own);
   }
   return true;
 }
@@ -229,6 +246,7 @@ ALWAYS_INLINE bool avx512_couples(const float *const *x, int dims, int n, int mo
   return true;
 }
 
+#define TRANSPOSED(x, dims, n, scale, to) avx512_transposed(x, dims, n, scale, to)
 #define COUPLES(x, dims, n, most, out, stride, scale) avx512_couples(x, dims, n, most, out, stride, scale)
 #define PAIRS(x, dims, n, most, out, stride, scale) avx512_pairs(x, dims, n, most, out, stride, scale)
 #define BLOCKS(x, n_blocks, width, panel) avx512_blocks(x, n_blocks, width, panel)

@@ -8,6 +8,7 @@
 #undef BLOCKS
 #undef PAIRS
 #undef COUPLES
+#undef TRANSPOSED
 #undef vf
 #undef vi
 #undef vt
