@@ -165,9 +165,10 @@ struct batch {
 /* How attention is cut. A tile is some columns, a column being (row, query head), that share a key/value head and a
  * sequence: several rows of all heads that share it, or, where single rows give too few tiles for the threads, some heads.
  * Few tiles with long contexts are cut once more, into segments of pages. Where each tile is all of a row's columns on a
- * key/value head it also writes the key and value it begins with, which saves a phase. */
+ * key/value head it also writes the key and value it begins with, which saves a phase. Of a short sequence that sees itself
+ * whole (cpu_sees_all) a tile is 16 rows of a head. */
 struct cpu_cut {
-  int heads, rows; // of a tile
+  int heads, rows; // of any other tile
   int parts;       // tiles that share a key/value head and rows
   int tiles, segments;
   bool whole;
@@ -596,7 +597,8 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
   const struct batch *b = c->batch;
   int kv_head = tile / cut->parts % op->n_head_kv, shared = op->n_head / op->n_head_kv, head0 = tile % cut->parts * cut->heads;
   int n_heads = shared - head0 < cut->heads ? shared - head0 : cut->heads;
-  const int row0 = tile / (op->n_head_kv * cut->parts) * cut->rows, left = cpu_attending(cut, s) - row0, n_rows = left < cut->rows ? left : cut->rows;
+  const int row0 = tile / (op->n_head_kv * cut->parts) * cut->rows, left = cpu_attending(cut, s) - row0;
+  const int n_rows = left < cut->rows ? left : cut->rows;
   a->n = n_rows * n_heads;
   for (int r = 0; r < n_rows; r++)
     for (int h = 0; h < n_heads; h++) {
