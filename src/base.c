@@ -19,6 +19,12 @@ static bool str_eq(struct str a, struct str b) {
   return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+static int str_compare(struct str a, struct str b) {
+  size_t n = a.len < b.len ? a.len : b.len;
+  int order = n ? memcmp(a.ptr, b.ptr, n) : 0;
+  return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 static bool str_is(struct str a, const char *terminated) { return str_eq(a, str_from(terminated)); }
 
 static bool str_eq_any_case(struct str a, struct str b) {

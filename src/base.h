@@ -57,6 +57,7 @@ struct str {
 
 static struct str str_from(const char *terminated); // view of a C string; NULL gives an empty one
 static bool str_eq(struct str a, struct str b);
+static int str_compare(struct str a, struct str b); // bytewise, a prefix first: < 0, 0, > 0
 static bool str_is(struct str a, const char *terminated);
 static bool str_eq_any_case(struct str a, struct str b);               // letters of ASCII
 static bool str_starts(struct str a, struct str prefix);

@@ -671,12 +671,6 @@ static bool chat_put_json(struct chat_run *r, struct chat_text *x, const struct 
 
 /* ---- comparison ---- */
 
-static int chat_compare_bytes(struct str a, struct str b) { // of UTF-8: also the order of code points
-  size_t n = a.len < b.len ? a.len : b.len;
-  int order = n ? memcmp(a.ptr, b.ptr, n) : 0;
-  return order ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static bool chat_equal_dicts(struct chat_run *r, struct chat_dict *a, struct chat_dict *b, bool *equal) {
   *equal = a->count == b->count;
   for (int i = 0; *equal && i < a->count; i++) {
@@ -736,7 +730,7 @@ static bool chat_compare(struct chat_run *r, const struct chat_value *a, const s
     return true;
   }
   if (a->kind == CHAT_STRING && b->kind == CHAT_STRING) {
-    *order = chat_compare_bytes(chat_str(a), chat_str(b));
+    *order = str_compare(chat_str(a), chat_str(b)); // bytes of UTF-8: also the order of code points
     return chat_spend(r, a->len < b->len ? a->len : b->len);
   }
   if (a->kind != CHAT_LIST || b->kind != CHAT_LIST || a->u.list->kind != b->u.list->kind ||

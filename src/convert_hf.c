@@ -182,7 +182,7 @@ static uint32_t hf_number(const struct hf *hf, const struct hf_config *c, const 
 
 static int hf_by_key(const void *a, const void *b) {
   struct str x = (*(const struct json *const *)a)->key, y = (*(const struct json *const *)b)->key; // numbers
-  return x.len != y.len ? (x.len > y.len) - (x.len < y.len) : json_compare_keys(x, y);
+  return x.len != y.len ? (x.len > y.len) - (x.len < y.len) : str_compare(x, y);
 }
 
 /* An array of whether each element of the array `name` is `text`; or (L) the values of an object in the order of its keys. */

@@ -65,7 +65,7 @@ struct safetensors {
 static struct safetensor *safetensors_find(const struct safetensors *s, struct str name) {
   int lo = 0, hi = s->n;
   while (lo < hi) {
-    int mid = lo + (hi - lo) / 2, order = json_compare_keys(s->sorted[mid]->name, name);
+    int mid = lo + (hi - lo) / 2, order = str_compare(s->sorted[mid]->name, name);
     if (order == 0) return s->sorted[mid];
     if (order < 0) lo = mid + 1;
     else hi = mid;
@@ -74,7 +74,7 @@ static struct safetensor *safetensors_find(const struct safetensors *s, struct s
 }
 
 static int safetensors_by_name(const void *a, const void *b) {
-  return json_compare_keys((*(struct safetensor *const *)a)->name, (*(struct safetensor *const *)b)->name);
+  return str_compare((*(struct safetensor *const *)a)->name, (*(struct safetensor *const *)b)->name);
 }
 
 static int safetensors_by_place(const void *a, const void *b) {

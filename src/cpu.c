@@ -545,6 +545,7 @@ static int cpu_attending_row(const struct cpu *c, const struct cpu_cut *cut, con
   return cut->kept ? c->batch->kept[s->kept + i] : s->row + i;
 }
 
+/* Tiles of one sequence. */
 NOINLINE static int cpu_tiles(const struct op *op, const struct cpu_cut *cut, const struct batch_segment *s) {
   const int rows = cpu_attending(cut, s);
   return cpu_sees_all(op, s) ? (rows + GROUP - 1) / GROUP * op->n_head : (rows + cut->rows - 1) / cut->rows * op->n_head_kv * cut->parts;
@@ -624,18 +625,18 @@ static void cpu_attention_tile(struct cpu *c, const struct op *op, const struct 
 
 static void cpu_attention(struct cpu *c, const struct op *op, int chunk, int thread) {
   const struct cpu_cut cut = c->cuts[op - c->tape->ops];
-  const char **k = cpu_scratch(c, thread, CPU_PAGES), **v = k + c->max_pages;
-  struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
-                        .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
-                        .reach = op->reach, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
   const int tile = chunk / cut.segments, segment = chunk % cut.segments;
   const struct batch_segment *s = c->batch->segments;
-  int left = tile;
-  for (; left >= cpu_tiles(op, &cut, s); s++) left -= cpu_tiles(op, &cut, s);
+  int left = tile; // of those of its sequence
+  for (int n; left >= (n = cpu_tiles(op, &cut, s)); s++) left -= n;
   if (cpu_sees_all(op, s)) {
     cpu_attention_all(c, op, &cut, s, left, thread);
     return;
   }
+  const char **k = cpu_scratch(c, thread, CPU_PAGES), **v = k + c->max_pages;
+  struct attention a = {.k = k, .v = v, .head_dim = op->head_dim, .value_dim = op->value_dim,
+                        .value_pad = (int)size_align((size_t)op->value_dim, GROUP), .scale = op->scale, .softcap = op->softcap,
+                        .reach = op->reach, .scratch = cpu_scratch(c, thread, CPU_ATTENTION)};
   cpu_attention_tile(c, op, &cut, s, left, k, v, &a);
   if (cut.segments > 1) { // this chunk's part, and after the last one all parts in order
     const int first = a.page0 / KV_SEGMENT, n = (a.page1 - 1) / KV_SEGMENT - first + 1, end = (first + segment + 1) * KV_SEGMENT;

@@ -189,19 +189,13 @@ static bool json_read_string(struct json_reader *r, struct str *out) {
 
 /* ---- duplicate keys ---- */
 
-static int json_compare_keys(struct str a, struct str b) {
-  size_t n = a.len < b.len ? a.len : b.len;
-  int order = n ? memcmp(a.ptr, b.ptr, n) : 0;
-  return order ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* Merge sort, stable, bottom up: its worst case is its usual case, unlike that of a hash table an enemy has studied. */
 static struct json **json_sort_keys(struct json **from, struct json **to, size_t n) {
   for (size_t width = 1; width < n; width *= 2) {
     for (size_t beg = 0; beg < n; beg += 2 * width) {
       size_t mid = n - beg < width ? n : beg + width, end = n - beg < 2 * width ? n : beg + 2 * width;
       size_t i = beg, j = mid, k = beg;
-      while (i < mid && j < end) to[k++] = json_compare_keys(from[i]->key, from[j]->key) <= 0 ? from[i++] : from[j++];
+      while (i < mid && j < end) to[k++] = str_compare(from[i]->key, from[j]->key) <= 0 ? from[i++] : from[j++];
       while (i < mid) to[k++] = from[i++];
       while (j < end) to[k++] = from[j++];
     }

@@ -462,10 +462,8 @@ SMALL void token_load_exceptions(struct vocab *v) {
 /* ---- loading: what to search for in a text ---- */
 
 static int token_compare(const struct vocab *v, int32_t a, int32_t b) { // bytewise, then by id
-  struct str x = token_text(v, a), y = token_text(v, b);
-  size_t n = x.len < y.len ? x.len : y.len;
-  int order = n ? memcmp(x.ptr, y.ptr, n) : 0;
-  return order ? order : x.len != y.len ? (x.len < y.len ? -1 : 1) : a < b ? -1 : a > b;
+  int order = str_compare(token_text(v, a), token_text(v, b));
+  return order ? order : (a > b) - (a < b);
 }
 
 static int token_compare_length(const struct vocab *v, int32_t a, int32_t b) { // the longest first, then by id
